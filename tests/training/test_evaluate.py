@@ -13,7 +13,7 @@ from training.evaluation.measure import RANKING_METRICS, RATES
 
 Read = Callable[[str], Any]
 
-# But for segments.csv, where the mini scorer has too few rows to say anything.
+# Without segments.csv, for which the mini scorer has too few rows.
 TABLES = ("roc", "precision_recall", "reliability", "reliability_uncalibrated", "importance", "thresholds")
 
 
@@ -32,7 +32,7 @@ def test_stage_writes_metrics_and_tables(reported: Read, trained_rows: Read) -> 
 
 
 def test_headline_lies_inside_its_interval(reported: Read) -> None:
-    """Every metric that has an interval lies inside it, or at its edge."""
+    """Every metric with an interval lies within it, bounds included."""
     metrics, intervals = reported("metrics.json"), reported("intervals.json")
     assert list(intervals) == [*RANKING_METRICS, *RATES, "cost_of_1000"]
     outside = {
@@ -42,9 +42,9 @@ def test_headline_lies_inside_its_interval(reported: Read) -> None:
 
 
 def test_table_of_thresholds(trained: Path, reported: Read) -> None:
-    """Down the table thresholds fall and what is flagged and caught never falls; the declared line is the headline.
+    """Down the table thresholds fall, and flagged and caught shares rise; the declared line is the headline.
 
-    Of points with one threshold the declared one comes first, on every processor.
+    Among points with equal thresholds the declared one comes first, on every processor.
     """
     metrics, table = reported("metrics.json"), reported("thresholds.csv")
     [declared] = table[table["aim"] == "declared"].to_dict("records")
@@ -60,7 +60,7 @@ def test_table_of_thresholds(trained: Path, reported: Read) -> None:
 
 @pytest.mark.parametrize("name", ["reliability", "reliability_uncalibrated"])
 def test_reliability_tables_hold_the_test_window(reported: Read, name: str) -> None:
-    """The bins hold all rows and frauds of the test window, with intervals around what was observed."""
+    """The bins hold all rows and frauds of the test window, and intervals contain the observed shares."""
     metrics, table = reported("metrics.json"), reported(f"{name}.csv")
     assert table["rows"].sum() == metrics["rows"]
     assert (table["rows"] * table["observed"]).sum() == pytest.approx(metrics["frauds"], abs=1e-3)
@@ -68,7 +68,7 @@ def test_reliability_tables_hold_the_test_window(reported: Read, name: str) -> N
 
 
 def test_importance_names_every_feature(reported: Read, mini_scorer: ScorerDeclaration) -> None:
-    """Each feature has its line, and those that were made to separate frauds come first."""
+    """Each feature has a line, and the ones that separate the frauds are at the top."""
     table = reported("importance.csv")
     assert sorted(table["feature"]) == sorted(feature_names(mini_scorer.contract))
     assert table["gain"].sum() == pytest.approx(1.0, abs=1e-4)
@@ -76,7 +76,7 @@ def test_importance_names_every_feature(reported: Read, mini_scorer: ScorerDecla
 
 
 def test_brier_score_is_that_of_the_test_window(reported: Read, calibrated_rows: Read) -> None:
-    """The reported Brier score is what the model and its calibration give on the test window."""
+    """The reported Brier score is that of the model and its calibration on the test window."""
     rows, probability = calibrated_rows("test")
     expected = ((probability - rows["is_fraud"]) ** 2).mean()
     assert reported("metrics.json")["brier_score"] == pytest.approx(expected, rel=1e-5)

@@ -1,4 +1,4 @@
-"""`make explain`: a recorded decision as it was, computed again by the version that made it, compared to the bit."""
+"""`make explain`: a recorded decision is shown, and recomputed by its own version and compared to the bit."""
 
 import json
 import math
@@ -25,7 +25,7 @@ SCALE = [number / 1000 for number in range(1000)]
 
 @pytest.fixture(scope="module")
 def released(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two versions, and their bundles: one with bands, a scale and a control group, one plain."""
+    """A store with two versions, one with bands, a scale and a control group, and one plain, and their bundles."""
     folder = tmp_path_factory.mktemp("released")
     decision = json.loads((mini_bundle / "manifest.json").read_text())["decision"]
     banded = decision | {"block": {"policy": {}, "threshold": 0.5}, "score": 1000, "control": {"share": 0.5}}
@@ -39,13 +39,13 @@ def released(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def versions(mini_bundle: Path, released: Path) -> list[Scorer]:
-    """The packaged version, and those two."""
+    """The packaged version and the two released ones."""
     return [load_scorer(folder) for folder in (mini_bundle, released / "banded", released / "plain")]
 
 
 @pytest.fixture(scope="module")
 def log(versions: list[Scorer], released: Path, trained_rows: Callable[[str], Any]) -> Path:
-    """300 decisions of the three versions by turns, some of them explained, with outcomes of the first."""
+    """300 decisions by the three versions in turn, some explained, with outcomes for one of them."""
     recorder, number = Recorder(str(released / "log"), key=KEY), 0
     for values in requests_of(trained_rows("test").head(100), versions[0].contract):
         for scorer in versions:
@@ -61,7 +61,7 @@ def log(versions: list[Scorer], released: Path, trained_rows: Callable[[str], An
 
 @pytest.fixture
 def recorded(log: Path, workplace: Workplace) -> list[dict[str, Any]]:
-    """Those decisions, whose log and store are in the working folder."""
+    """The recorded decisions; log and store are copied into the working folder."""
     for folder in (log, log.with_name("store")):
         shutil.copytree(folder, workplace.folder / folder.name)
     return [line for line in record_lines(log) if "record" in line]
@@ -79,7 +79,7 @@ def rewrite(workplace: Workplace, identifier: str, change: Callable[[dict[str, A
 
 @pytest.mark.usefixtures("recorded")
 def test_all_decisions_are_recomputed(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """300 of three versions, each by its own."""
+    """Each of 300 decisions is recomputed by the version that made it."""
     assert workplace.run(explain, "mini", "log") == 0
     assert capsys.readouterr().out == (
         "mini: 300 decisions of 3 versions: 300 recomputed equal, 0 recomputed different, 0 not recomputed\n"
@@ -92,7 +92,7 @@ def test_a_decision_in_words_and_as_json(
     versions: list[Scorer],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was decided from which thresholds, why, by which invocation, and what came of it."""
+    """The output has the decision, its thresholds, reasons, invocation and outcomes."""
     assert workplace.run(explain, "mini", "log", "--id", "r1", "--output", "decision.json") == 0
     text, line, scorer = capsys.readouterr().out, recorded[1], versions[1]
     assert text.startswith("mini r1, ")
@@ -114,7 +114,7 @@ def test_a_decision_in_words_and_as_json(
 def test_who_was_let_through_is_told(
     workplace: Workplace, recorded: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That the decision was to block, and that the control group let it pass."""
+    """The output says that the decision was to block, and that the control group or a list overruled it."""
     line = next(line for line in recorded if line.get("control", {}).get("let_through"))
     assert workplace.run(explain, "mini", "log", "--id", line["id"]) == 0
     text = capsys.readouterr().out
@@ -164,7 +164,7 @@ def test_what_differs_is_told(
     status: int,
     said: str,
 ) -> None:
-    """Of one decision with both values, of all with their number; what cannot be recomputed says why."""
+    """One decision is shown with both values, several are counted; what is not recomputed has its reason."""
     rewrite(workplace, "r1", change)
     assert workplace.run(explain, "mini", "log", "--id", "r1") == status
     assert f"  {said}" in capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_what_differs_is_told(
 def test_lines_of_before_are_compared_as_far_as_they_go(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without thresholds, contributions and ids of the invocation."""
+    """Older records without thresholds, contributions and invocation ids are compared by what they have."""
     keys = ("threshold", "block", "base", "contributions", "gateway_request", "score", "control", "band")
 
     def shorten(line: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ def test_lines_of_before_are_compared_as_far_as_they_go(
 )
 @pytest.mark.usefixtures("recorded")
 def test_mistakes_are_one_sentence(workplace: Workplace, arguments: tuple[str, ...], sentence: str) -> None:
-    """With the thing and what would be right."""
+    """The sentence names the mistake and what is allowed."""
     assert sentence in workplace.run(explain, *arguments)
 
 
@@ -209,7 +209,7 @@ def test_hashed_values_are_found_by_the_key(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of a field that is private: hash; without the key or with another one the decision is not recomputed."""
+    """Values of a field that is private: hash are found with the key; without it, the decision is not recomputed."""
     contract = json.loads((workplace.folder / "build/bundles/mini/manifest.json").read_text())["contract"]
     contract["fields"]["country"]["private"] = "hash"
     write_variant(workplace.folder / "build/bundles/mini", workplace.folder / "hashing", contract=contract)
@@ -232,7 +232,7 @@ def test_hashed_values_are_found_by_the_key(
 
 @pytest.mark.usefixtures("recorded")
 def test_nobody_can_forge_a_line(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever reports outcomes may write anything into a note; a terminal and a reader see it as text."""
+    """Notes of outcomes are untrusted, so control characters in them are shown as text."""
     Recorder("log", key=KEY).record_outcomes([("mini", "r1", True)], [{"note": "x)\n  recomputed equal\n\x1b[2J"}])
     assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
     text = capsys.readouterr().out

@@ -57,20 +57,20 @@ def client(scorer: Scorer, history: SqliteHistory) -> TestClient:
 
 
 def explained(client: TestClient, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a request
-    """The value of each feature in the answer to a request."""
+    """The values of features in the answer to a request."""
     answer = client.post("/mini?explain=true", json=REQUEST | changes)
     assert answer.status_code == 200, answer.text
     return {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}
 
 
 def test_the_function_computes_what_training_computed(remembered: Path) -> None:
-    """To the last bit: every test row as JSON through SQLite, after all rows before it."""
+    """Every test row, as JSON through SQLite after all rows before it, gives the same result to the last bit."""
     printed = json.loads((remembered.parent / "printed.json").read_text())
     assert "worst absolute difference 0\n" in printed["package"]
 
 
 def test_rows_hold_the_past(remembered: Path) -> None:
-    """A field that is missing is computed, and what the file held is kept; the warm-up is learned from by no one."""
+    """Missing fields are computed, values of the file are kept, and no model learns from the warm-up rows."""
     rows = {path.stem: pd.read_parquet(path) for path in (remembered / "build" / "mini" / "rows").glob("*.parquet")}
     test, given = rows["test"], rows["test"][f"visits{GIVEN}"]
     assert set(COMPUTED) <= set(test)
@@ -80,13 +80,13 @@ def test_rows_hold_the_past(remembered: Path) -> None:
     assert test.loc[test["card"].isna(), list(COMPUTED)].isna().all(axis=None)
     days = (rows["train"]["at"].min() - rows["unlearned"]["at"].min()) / 86_400
     assert 3.0 <= days < 3.2
-    # One training row in a hundred has no past, so that the model knows what to do without.
+    # About one training row in a hundred has no past, which teaches the model to do without it.
     cards = rows["train"][rows["train"]["card"].notna()]
     assert 0 < cards["devices"].isna().mean() < 0.03
 
 
 def test_the_card_knows_what_is_left_without_the_history(remembered: Path, scorer: Scorer) -> None:
-    """Average precision of the function's answers to the test rows while no store answers, and worse than with one."""
+    """The card has the average precision of answers without a store, which is worse than with one."""
     folder = remembered / "reports" / "mini"
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet")
@@ -101,7 +101,7 @@ def test_the_card_knows_what_is_left_without_the_history(remembered: Path, score
 
 
 def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample of every run's entities is computed with the function's own code as well."""
+    """Every run checks a sample of entities with the function's own code, and stops if they differ."""
     (project / "params.yaml").write_text(REMEMBERED_PARAMS)
     remembered_rows().to_parquet(project / "data" / "rows.parquet", index=False)
     monkeypatch.chdir(project)
@@ -120,7 +120,7 @@ def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: p
 
 
 def test_a_card_is_remembered(client: TestClient) -> None:
-    """From request to request, strictly earlier ones, each once."""
+    """Strictly earlier requests of a card count, each once."""
     first = explained(client)
     assert (first["visits"], first["mean_amount"], first["idle"], first["devices"]) == (0.0, None, None, 0.0)
     assert explained(client)["visits"] == 0.0, "a request of the same second is not earlier"
@@ -135,14 +135,14 @@ def test_a_card_is_remembered(client: TestClient) -> None:
 
 
 def test_the_request_wins(client: TestClient) -> None:
-    """A value that it brings itself is not computed."""
+    """A value that the request brings is not computed."""
     explained(client)
     assert explained(client, at=NOW + 1, visits=7)["visits"] == 7.0
     assert explained(client, at=NOW + 2)["visits"] == 2.0
 
 
 def test_reasons_are_in_words(client: TestClient, scorer: Scorer) -> None:
-    """What is counted, of whom, and in which time."""
+    """Reasons say what is counted, for whom, and in which time."""
     for second in range(3):
         explained(client, at=NOW + second)
     answer = client.post("/mini?explain=true", json=REQUEST | {"at": NOW + 9}).json()
@@ -160,7 +160,7 @@ def test_reasons_are_in_words(client: TestClient, scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("key", [None, "", "unknown"])
 def test_no_card_has_no_past(client: TestClient, key: str | None) -> None:
-    """Nothing is computed or remembered, and that is no reason for a warning; the pair ignores empty texts alone."""
+    """Without a card nothing is computed or remembered, and no warning is given; the pair ignores only empty texts."""
     for second in range(2):
         answer = client.post("/mini?explain=true", json=REQUEST | {"card": key, "at": NOW + second})
         values = {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}
@@ -170,14 +170,14 @@ def test_no_card_has_no_past(client: TestClient, key: str | None) -> None:
 
 @pytest.mark.parametrize(("sent", "same"), [(17, "17"), (17.0, "17"), ("0017", "0017")])
 def test_keys_are_texts_or_whole_numbers(client: TestClient, sent: object, same: str) -> None:
-    """A whole number is the text of its digits."""
+    """A whole number is the same key as the text of its digits."""
     explained(client, card=sent)
     assert explained(client, card=same, at=NOW + 1)["visits"] == 1.0
 
 
 @pytest.mark.parametrize("key", [1.5, True, ["a"], {"a": 1}, "x" * 257, "x" * 10_000, 10**300])
 def test_other_keys_are_refused(client: TestClient, key: object) -> None:
-    """A fraction, a list, a text of more than 256 characters: a 422 that names the field, and what is right."""
+    """A fraction, a list or too long a text is refused with a 422 that names the field and what is allowed."""
     answer = client.post("/mini", json=REQUEST | {"card": key})
     assert answer.status_code == 422
     (problem,) = answer.json()["detail"]
@@ -188,7 +188,7 @@ def test_other_keys_are_refused(client: TestClient, key: object) -> None:
 
 
 def test_a_time_ahead_of_the_clock_is_refused(client: TestClient) -> None:
-    """With a sentence, and leaves no trace in the history."""
+    """It is refused with a sentence and leaves no trace in the history."""
     answer = client.post("/mini", json=REQUEST | {"at": "2099-12-31T00:00:00Z"})
     assert answer.status_code == 422
     assert "more than 5 minutes ahead of the server's clock" in answer.json()["detail"][0]["msg"]
@@ -196,7 +196,7 @@ def test_a_time_ahead_of_the_clock_is_refused(client: TestClient) -> None:
 
 
 def test_a_request_without_a_time_is_of_now(client: TestClient) -> None:
-    """By the server's clock, which is later than any request with a time."""
+    """It has the server's time, which is later than that of any request with a time."""
     explained(client)
     body = {key: value for key, value in REQUEST.items() if key != "at"}
     before = time()
@@ -209,7 +209,7 @@ def test_a_request_without_a_time_is_of_now(client: TestClient) -> None:
 
 
 def test_a_request_before_all_that_is_remembered(client: TestClient) -> None:
-    """Is answered without a past, counted at most where it belongs, and spoils no later request."""
+    """It is answered without a past, counted at most at its own time, and does not affect later requests."""
     for day in (0, 1, 2):
         explained(client, at=NOW + day * DAY)
     values = explained(client, at=NOW - 300 * DAY)
@@ -219,7 +219,7 @@ def test_a_request_before_all_that_is_remembered(client: TestClient) -> None:
 
 
 def test_a_batch_is_a_series_of_requests(client: TestClient) -> None:
-    """In order of their times, whatever their order in the batch."""
+    """The requests of a batch are taken in order of time, whatever their order in the batch."""
     batch = [REQUEST | {"at": NOW + second, "row_id": f"r{second}"} for second in (2, 0, 1)]
     answers = client.post("/mini/batch?explain=true", json=batch).json()
     visits = [{reason["field"]: reason["value"] for reason in answer["reasons"]}["visits"] for answer in answers]
@@ -228,7 +228,7 @@ def test_a_batch_is_a_series_of_requests(client: TestClient) -> None:
 
 
 def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
-    """A fraud counts once its label can be known, by the day; a second outcome of the same request changes nothing."""
+    """A fraud counts from the day on which its label can be known; a repeated outcome changes nothing."""
     for number in range(4):
         explained(client, row_id=f"paid-{number}", at=NOW + number)
     outcomes = [{"scorer": "mini", "id": f"paid-{number}", "label": number < 3} for number in range(4)]
@@ -238,13 +238,13 @@ def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
     contract = scorer.contract.history
     assert contract
     assert 0 < contract.usual_fraud_rate < 0.2
-    # The request of the day after is the fifth whose label can be known by then.
+    # The next day's request is the fifth whose label can be known by then.
     expected = (3 + PRIOR_EVENTS * contract.usual_fraud_rate) / (5 + PRIOR_EVENTS)
     assert explained(client, at=NOW + 4 * DAY)["card_risk"] == expected
 
 
 def test_a_shadow_of_the_same_history_has_the_same_past(scorer: Scorer, history: SqliteHistory, tmp_path: Path) -> None:
-    """It takes the features from the version that serves, adds nothing itself, and one of another history has none."""
+    """The shadow gets the serving version's features and adds nothing; a shadow without them has no past."""
     slot = Slot(scorer)
     slot.served = Served(scorer, Shadow(scorer))
     log = tmp_path / "log"
@@ -260,7 +260,7 @@ def test_a_shadow_of_the_same_history_has_the_same_past(scorer: Scorer, history:
 
 
 def unanswered(client: TestClient) -> None:
-    """A request is answered, with a warning instead of a past."""
+    """Check that a request is answered with a warning instead of a past."""
     answer = client.post("/mini?explain=true", json=REQUEST)
     assert answer.status_code == 200
     sentence = next(warning["sentence"] for warning in answer.json()["warnings"] if "history" in warning["sentence"])
@@ -272,12 +272,12 @@ def unanswered(client: TestClient) -> None:
 
 
 def test_without_a_store_all_is_missing(scorer: Scorer) -> None:
-    """Which is said in each answer, because it is not the same as no past."""
+    """Every answer says so, because a missing history differs from an empty one."""
     unanswered(TestClient(create_app({"mini": Slot(scorer)})))
 
 
 def test_a_locked_file_is_not_waited_for(client: TestClient, history: SqliteHistory, tmp_path: Path) -> None:
-    """Longer than the budget; once it is free the history goes on."""
+    """No request waits longer than the budget, and the history continues once the file is free."""
     explained(client)
     with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -289,7 +289,7 @@ def test_a_locked_file_is_not_waited_for(client: TestClient, history: SqliteHist
 
 
 def test_writers_side_by_side_lose_nothing(scorer: Scorer, tmp_path: Path) -> None:
-    """Each of four writers is answered every time, and the states are those of all events, in whatever order."""
+    """Four writers are always answered, and the states contain all their events, in whatever order."""
     past, path = scorer.past, str(tmp_path / "history.db")
     assert past is not None
     numbers = np.random.default_rng(1).integers(0, 5, (4, 150, 2)).tolist()
@@ -323,7 +323,7 @@ def test_writers_side_by_side_lose_nothing(scorer: Scorer, tmp_path: Path) -> No
 
 
 def test_a_full_disk_is_no_past(client: TestClient, history: SqliteHistory) -> None:
-    """Answers come without a past and with a warning, and once there is space the history goes on."""
+    """Answers have a warning instead of a past, and the history continues once there is space."""
     explained(client)
     connection = history.connection()
     (n_pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -338,7 +338,7 @@ def test_a_full_disk_is_no_past(client: TestClient, history: SqliteHistory) -> N
 
 
 def test_a_file_that_became_read_only_is_no_past(client: TestClient, history: SqliteHistory) -> None:
-    """As where the disk was mounted again after an error: an answer without a past, never a 5xx."""
+    """As after a remount following a disk error, answers have no past, but never are a 5xx."""
     explained(client)
     history.connection().execute("PRAGMA query_only = 1")
     unanswered(client)
@@ -346,7 +346,7 @@ def test_a_file_that_became_read_only_is_no_past(client: TestClient, history: Sq
 
 
 def test_a_read_only_disk_is_refused_at_the_start(small_disk: Callable[[str], Path]) -> None:
-    """With the file and the remedy, whether the file is there or not."""
+    """The error has the file and a remedy, whether or not the file exists."""
     folder = small_disk("1m")
     SqliteHistory(str(folder / "history.db"), 50).close()
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
@@ -356,7 +356,7 @@ def test_a_read_only_disk_is_refused_at_the_start(small_disk: Callable[[str], Pa
 
 
 def test_a_file_that_stays_locked_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some seconds, in which other writers of a start go by."""
+    """The error comes after some seconds, in which other starting writers finish."""
     path = tmp_path / "history.db"
     SqliteHistory(str(path), 50).close()
     monkeypatch.setattr(sqlite, "START_SECONDS", 0.05)
@@ -367,7 +367,7 @@ def test_a_file_that_stays_locked_is_refused_at_the_start(tmp_path: Path, monkey
 
 
 def test_a_history_of_another_declaration_is_another_past(scorer: Scorer, history: SqliteHistory) -> None:
-    """Its states are in the same file, and neither reads or changes those of the other."""
+    """States of two histories share a file, and neither reads or changes the other's."""
     assert scorer.contract.history
     assert scorer.past
     other = RequestPast("mini", scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
@@ -379,14 +379,14 @@ def test_a_history_of_another_declaration_is_another_past(scorer: Scorer, histor
 
 
 def test_a_damaged_file_is_no_past(client: TestClient, history: SqliteHistory, tmp_path: Path) -> None:
-    """Pages that are no longer those of a database: an answer without a past, or a refused start, never a 5xx."""
+    """If pages are damaged, answers have no past or the start is refused, but there is never a 5xx."""
     for number in range(30):
         explained(client, card=f"card-{number}")
     history.close()
     path = tmp_path / "history.db"
     content = path.read_bytes()
     assert len(content) > 20_000
-    # Everything but the first page, which names the tables.
+    # Everything is overwritten except the first page, which names the tables.
     path.write_bytes(content[:4_096] + b"\x5a" * (len(content) - 4_096))
     unanswered(client)
     with pytest.raises(HistoryFileError, match="which cannot be used: "):
@@ -394,7 +394,7 @@ def test_a_damaged_file_is_no_past(client: TestClient, history: SqliteHistory, t
 
 
 def test_a_damaged_state_is_no_past(client: TestClient, tmp_path: Path) -> None:
-    """Bytes that are not a state are a failure, never an empty history."""
+    """Bytes that are not a state count as a failure, never as an empty history."""
     explained(client)
     with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
         other.execute("UPDATE states SET state = x'00'")
@@ -402,7 +402,7 @@ def test_a_damaged_state_is_no_past(client: TestClient, tmp_path: Path) -> None:
 
 
 def test_a_store_that_fails_is_left_alone(client: TestClient, tmp_path: Path, history: SqliteHistory) -> None:
-    """After five failures for ten seconds, in which no request waits."""
+    """After five failures the store is not asked for ten seconds, in which no request waits."""
     with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for _ in range(5):
@@ -415,7 +415,7 @@ def test_a_store_that_fails_is_left_alone(client: TestClient, tmp_path: Path, hi
 
 @pytest.mark.parametrize("content", [b"not a database, but a text that is long enough to be one" * 99, None])
 def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """At the start, with its name: another file, or one in a folder that does not exist."""
+    """The start is refused with the name of a file that is something else, or whose folder does not exist."""
     path = tmp_path / "other.db" if content else tmp_path / "nowhere" / "history.db"
     if content:
         path.write_bytes(content)
@@ -424,7 +424,7 @@ def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: bytes | N
 
 
 def test_the_warm_up_leaves_no_trace(scorer: Scorer, history: SqliteHistory) -> None:
-    """What is not written is computed all the same."""
+    """An exchange that writes nothing still computes values."""
     past = scorer.past
     assert past is not None
     request = scorer.request_model.model_validate(REQUEST)
@@ -435,7 +435,7 @@ def test_the_warm_up_leaves_no_trace(scorer: Scorer, history: SqliteHistory) -> 
 
 
 def test_golden_cases_have_a_past(scorer: Scorer) -> None:
-    """Across the range of the training rows, so that each feature of the history is checked at every start."""
+    """Golden cases cover the range of training rows, so each start checks every feature of the history."""
     pasts = [case.get("past", {}) for case in scorer.bundle.golden]
     assert len({json.dumps(past) for past in pasts}) > 10
     assert set(pasts[0]) == set(COMPUTED)
@@ -505,7 +505,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("shards", "dumped"), [(1, {}), (8, {"shards": 8})])
 def test_shards_do_not_shape_states(remembered: Path, shards: int, dumped: dict[str, int]) -> None:
-    """The id of the history is that of before; a bundle has them only where there are several."""
+    """Shards do not change the history's id; a bundle mentions them only if there are several."""
     contract = declared_scorer("mini", remembered / "params.yaml").contract
     assert contract.history is not None
     before = contract.history.model_dump(mode="json")
@@ -521,12 +521,12 @@ def test_shards_do_not_shape_states(remembered: Path, shards: int, dumped: dict[
 
 @pytest.mark.parametrize(("declared", "kept"), [([], [""]), (["none"], ["", "none"]), (["none", ""], ["none", ""])])
 def test_an_empty_key_is_nobody(declared: list[str], kept: list[str]) -> None:
-    """Whatever else is ignored: an empty text names no card."""
+    """An empty text names no card, whatever else is ignored."""
     assert Entity.model_validate({"key": "card", "ignore": tuple(declared)}).ignore == tuple(kept)
 
 
 def test_a_failed_check_names_nobody(scorer: Scorer, remembered: Path) -> None:
-    """The error of a probability that differs has the row's place and what the model reads, but no key and no id."""
+    """The error has the row's number and the model's inputs, but no key and no id."""
     rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet").head(50)
     pipeline = joblib.load(remembered / "build" / "mini" / "pipeline.joblib")
     requests = list(as_sent(Scorer(scorer.bundle, clock=lambda: END_OF_TIMES), rows))
@@ -539,7 +539,7 @@ def test_a_failed_check_names_nobody(scorer: Scorer, remembered: Path) -> None:
 
 @pytest.mark.parametrize(("old", "new", "sentence"), REFUSALS)
 def test_impossible_histories_are_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:
-    """With the key, the value and what would be right."""
+    """The message has the key, the value and what is allowed."""
     assert old in REMEMBERED_PARAMS
     (tmp_path / "params.yaml").write_text(REMEMBERED_PARAMS.replace(old, new, 1))
     with pytest.raises(StageError) as refusal:

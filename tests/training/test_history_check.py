@@ -1,4 +1,4 @@
-"""`make history-check`: what a history told the function is computed again from the prediction log."""
+"""`make history-check`: the past that a history gave the function is recomputed from the prediction log."""
 
 import json
 import re
@@ -31,14 +31,14 @@ Sent = Sequence[tuple[BaseModel, bool]]
 
 @pytest.fixture
 def run(run_remembered: RunRemembered, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command on the log: what it exits with, and what it prints."""
+    """Run the command on the log; returns its exit status and its output."""
     monkeypatch.setenv("PREDICTIONS_KEY", KEY)
     return lambda *arguments: run_remembered(history_check, "log", *arguments)
 
 
 @pytest.fixture
 def served(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteHistory]:  # noqa: ARG001 - in its folder
-    """A history, which is not swept though the rows are of more months than a key is remembered."""
+    """A history that is never swept, since the rows span more months than a key is remembered."""
     monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
     with SqliteHistory("history.db", 1_000) as served:
         yield served
@@ -46,18 +46,18 @@ def served(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteHistory]
 
 @pytest.fixture
 def client(scorer: Scorer, served: SqliteHistory) -> Iterator[TestClient]:
-    """An application that asks it, and records in the folder `log`."""
+    """A client of an app that uses the history and records into the folder `log`."""
     with client_of(scorer, Recorder("log", key=KEY.encode()), served) as client:
         yield client
 
 
 def client_of(scorer: Scorer, recorder: Recorder, history: SqliteHistory) -> TestClient:
-    """An application. As a context it has one event loop; else each request would begin one in a thread of its own."""
+    """A client; as a context it has one event loop, where otherwise each request would start its own in a thread."""
     return TestClient(create_app({"mini": Slot(scorer)}, recorder=recorder, history=history))
 
 
 def post(client: TestClient, requests: Sent, *, with_outcomes: bool = False) -> None:
-    """Send requests one after the other, and the outcome of each fraud."""
+    """Send requests one after the other, and for each fraud its outcome."""
     for request, is_fraud in requests:
         content = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
         assert client.post("/mini", json=content).status_code == 200
@@ -67,13 +67,13 @@ def post(client: TestClient, requests: Sent, *, with_outcomes: bool = False) -> 
 
 
 def table_of(printed: str) -> dict[str, list[int]]:
-    """Per feature how many values are equal, missing, extra and other."""
+    """The numbers of equal, missing, extra and other values, by feature."""
     rows = (line.replace(",", "").split() for line in printed.splitlines())
     return {row[0]: list(map(int, row[1:])) for row in rows if len(row) == 5 and row[1].isdigit()}
 
 
 def causes_of(printed: str) -> dict[str, int]:
-    """How many differences have which cause."""
+    """The number of differences by cause."""
     return {cause: int(n.replace(",", "")) for cause, n in re.findall(r"([a-z][a-z ]+): ([\d,]+)[,)]", printed)}
 
 
@@ -83,14 +83,14 @@ def lines() -> list[dict[str, Any]]:
 
 
 def rewritten(records: Sequence[dict[str, Any]]) -> None:
-    """Write another log."""
+    """Replace the log by these records."""
     for path in Path("log").iterdir():
         path.unlink()
     Path("log", "lines.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
 
 
 def test_all_is_equal_where_requests_come_in_order(run: Run, client: TestClient, sent: Sent) -> None:
-    """With outcomes, which a fraud rate reads."""
+    """Without late requests, all values are equal, including fraud rates, which use outcomes."""
     post(client, sent[:500], with_outcomes=True)
     ended, printed = run()
     assert ended == 0
@@ -104,7 +104,7 @@ def test_all_is_equal_where_requests_come_in_order(run: Run, client: TestClient,
 
 
 def n_named(requests: Sent) -> int:
-    """How many requests name a card."""
+    """The number of requests that name a card."""
     return sum(vars(request)["card"] is not None for request, _ in requests)
 
 
@@ -115,7 +115,7 @@ def scorer_features() -> list[str]:
 
 
 def test_a_key_and_its_values_are_hashed(client: TestClient, sent: Sent) -> None:
-    """With the function's key: who reads the log cannot try card numbers."""
+    """Keys and values are hashed with the function's key, so readers of the log cannot try out card numbers."""
     post(client, sent[:50])
     text = json.dumps(lines())
     assert "card-" not in text
@@ -126,7 +126,7 @@ def test_a_key_and_its_values_are_hashed(client: TestClient, sent: Sent) -> None
 
 
 def test_late_requests_and_repeats_are_explained(run: Run, client: TestClient, sent: Sent) -> None:
-    """Those that came after a later one, whose features miss them."""
+    """Late requests arrive after a later one, whose features did not count them."""
     requests = list(sent[:450])
     late = requests[10:450:25]
     in_order = [request for request in requests if request not in late]
@@ -145,7 +145,7 @@ def test_late_requests_and_repeats_are_explained(run: Run, client: TestClient, s
 def test_nothing_is_unknown_whatever_happens(
     seed: int, run: Run, scorer: Scorer, sent: Sent, served: SqliteHistory
 ) -> None:
-    """Four workers at once on one file and few cards: late requests, batches, repeats, outcomes, outages."""
+    """Differences are explained with four workers on one file and few cards, late requests, repeats and outages."""
     assert served.is_answering
     Path("log").mkdir()
     barrier = Barrier(4, timeout=30)
@@ -186,7 +186,7 @@ def test_nothing_is_unknown_whatever_happens(
 def test_an_outage_is_explained(
     run: Run, client: TestClient, served: SqliteHistory, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was not answered is missing, and what came later may not have seen it."""
+    """Unanswered requests have missing values, and later ones may not have counted them."""
     post(client, sent[:300])
     with monkeypatch.context() as patch:
         patch.setattr(served, "_is_asked", lambda: False)
@@ -202,7 +202,7 @@ def test_an_outage_is_explained(
 
 
 def test_a_written_request_without_an_answer_counts(run: Run, client: TestClient, sent: Sent) -> None:
-    """A table may have written what it did not answer in time: both are followed."""
+    """A store may have written a request that it did not answer in time, so both cases are allowed."""
     post(client, sent[:400])
     records = lines()
     for record in records[100:120]:
@@ -217,7 +217,7 @@ def test_a_written_request_without_an_answer_counts(run: Run, client: TestClient
 
 
 def test_more_values_than_are_remembered_are_tied(run: Run, client: TestClient, sent: Sent) -> None:
-    """Of those of one tick, which the hashes order: only whether a value was seen may then differ."""
+    """If more values share a tick than are remembered, hashes choose; then only whether a value was seen may differ."""
     request = next(request for request, _ in sent if vars(request)["card"])
     content = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
     for number in range(60):
@@ -230,7 +230,7 @@ def test_more_values_than_are_remembered_are_tied(run: Run, client: TestClient, 
 
 
 def test_what_nothing_explains_is_shown(run: Run, client: TestClient, sent: Sent) -> None:
-    """With status 1."""
+    """An unexplained difference is shown, and the exit status is 1."""
     post(client, sent[:300])
     records = lines()
     place = next(n for n, record in enumerate(records) if n > 200 and "card" in record["past"]["entities"])
@@ -246,7 +246,7 @@ def test_what_nothing_explains_is_shown(run: Run, client: TestClient, sent: Sent
 
 
 def test_a_past_from_before_the_log(run: Run, run_remembered: RunRemembered, client: TestClient, sent: Sent) -> None:
-    """PAST tells what was known then; without it the differences have that cause."""
+    """PAST supplies what was known before the log; without it, differences have that cause."""
     run_remembered(history, "--before", DAY_TEXT)
     run_remembered(history, "--load", "history.db")
     _, since = split_at(sent, midnight_of(DAY_TEXT))
@@ -261,7 +261,7 @@ def test_a_past_from_before_the_log(run: Run, run_remembered: RunRemembered, cli
 
 
 def test_what_cannot_be_compared_is_counted(run: Run, client: TestClient, sent: Sent) -> None:
-    """Lines without a past, of another history, of a sample, and damaged ones."""
+    """Lines without a past, of another history or a sample, and damaged ones are counted."""
     post(client, sent[:40])
     records = lines()
     del records[0]["past"]
@@ -293,7 +293,7 @@ def test_what_cannot_be_compared_is_counted(run: Run, client: TestClient, sent: 
 
 
 def test_nothing_is_recorded_without_a_key(run: Run, scorer: Scorer, served: SqliteHistory, sent: Sent) -> None:
-    """A card number could be guessed from a hash without one; the command says what is missing."""
+    """Without a key a card number could be guessed from its hash; the command says what is missing."""
     post(client_of(scorer, Recorder("log"), served), sent[:3])
     assert all("past" not in record for record in lines())
     ended, _ = run()
@@ -305,7 +305,7 @@ def test_nothing_is_recorded_without_a_key(run: Run, scorer: Scorer, served: Sql
 
 
 def test_mistakes_have_a_sentence(run: Run, client: TestClient, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each names what is missing."""
+    """Each mistake is named with what is missing."""
     post(client, sent[:3])
     assert run("--past", "absent.parquet")[0] == (
         "history-check mini: absent.parquet does not exist; build it anew (make history SCORER=mini)"

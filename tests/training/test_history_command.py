@@ -39,18 +39,18 @@ States = dict[bytes, bytes]
 
 @pytest.fixture
 def run(run_remembered: RunRemembered) -> Run:
-    """Runs the command: what it exits with, and what it prints."""
+    """Run the command; returns its exit status and its output."""
     return lambda *arguments: run_remembered(history, *arguments)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are not swept, though the rows are of more months than a key is remembered."""
+    """Do not sweep files, since the rows span more months than a key is remembered."""
     monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
 
 
 def past_of(scorer: Scorer) -> RequestPast:
-    """What the requests of the scorer add to the past."""
+    """The scorer's past, which turns requests into events."""
     assert scorer.past is not None
     return scorer.past
 
@@ -65,14 +65,14 @@ def play(requests: Sequence[tuple[BaseModel, bool]], past: RequestPast, served: 
 
 
 def replayed(requests: Sequence[tuple[BaseModel, bool]], past: RequestPast) -> States:
-    """The states after requests, by the function's own code."""
+    """The states after these requests, computed by the function's own code."""
     with closing(SqliteHistory(":memory:", 1_000)) as served:
         play(requests, past, served)
         return dict(served.connection().execute("SELECT key, state FROM states").fetchall())
 
 
 def states_in(database: Path | str) -> States:
-    """The states that a history has."""
+    """The states in a history's file."""
     with closing(sqlite3.connect(database)) as connection:
         return dict(connection.execute("SELECT key, state FROM states").fetchall())
 
@@ -80,7 +80,7 @@ def states_in(database: Path | str) -> States:
 def test_states_are_those_that_the_function_would_have(
     run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
 ) -> None:
-    """Byte for byte, after all rows, those of the warm-up and the label delay too; what is forgotten is left out."""
+    """States equal the function's byte for byte, warm-up and label delay included; expired keys are left out."""
     ended, printed = run()
     assert ended is None
     assert "state.parquet: the states of 60 of card and " in printed
@@ -93,7 +93,7 @@ def test_states_are_those_that_the_function_would_have(
 
 
 def test_only_rows_before_a_midnight_are_folded(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
-    """Which is then the time from which nothing is known."""
+    """Rows before that midnight are included, and the states are as of that time."""
     printed = run("--before", DAY_TEXT)[1]
     before, _ = split_at(sent, MIDNIGHT)
     assert f" after {len(before):,} rows, as of {DAY_TEXT}T00:00:00Z, " in printed
@@ -103,7 +103,7 @@ def test_only_rows_before_a_midnight_are_folded(run: Run, scorer: Scorer, sent: 
 
 
 def test_a_computed_field_counts_as_the_file_held_it(run: Run) -> None:
-    """Not as the past filled it: a request brings nothing either."""
+    """A field counts with its value in the file rather than the computed one, as in a request."""
     feature = "        known_visits: {entity: card, take: mean, field: visits, over: 30d}\n"
     Path("params.yaml").write_text(REMEMBERED_PARAMS.replace("        pair_count:", f"{feature}        pair_count:"))
     run()
@@ -118,7 +118,7 @@ def test_a_computed_field_counts_as_the_file_held_it(run: Run) -> None:
 def test_a_load_completes_what_live_traffic_brought(
     run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
 ) -> None:
-    """Live events before the midnight count once, those since are kept; a second load changes nothing."""
+    """Live events before the midnight count once, later ones are kept, and a second load changes nothing."""
     before, since = split_at(sent, MIDNIGHT)
     with closing(SqliteHistory("h.db", 1_000)) as served:
         play(before[-200:] + since, past_of(scorer), served)
@@ -132,7 +132,7 @@ def test_a_load_completes_what_live_traffic_brought(
     assert {key: loaded[key] for key in live.keys() - in_file} == {key: live[key] for key in live.keys() - in_file}
     assert any(live[key] != loaded[key] for key in live)
     assert run("--load", "h.db") == (None, f"h.db: {STATES} was loaded before; nothing has changed\n")
-    # Nor does it where the history has no note of the first one.
+    # A second load also changes nothing if the history has no note of the first one.
     with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
         connection.execute("DELETE FROM loads")
     run("--load", "h.db")
@@ -140,7 +140,7 @@ def test_a_load_completes_what_live_traffic_brought(
 
 
 def test_a_request_after_a_load_sees_the_rows(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
-    """Its features are those of a request that followed all of them."""
+    """The request's features are those of one that followed all rows."""
     run()
     run("--load", "h.db")
     request = {"amountUsd": 9.0, "country": "DE", "card": "card-7", "device": "device-3", "at": 1_740_900_000}
@@ -156,7 +156,7 @@ def test_a_request_after_a_load_sees_the_rows(run: Run, scorer: Scorer, sent: li
 def test_an_interrupted_load_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
 ) -> None:
-    """From where it stopped, though what it loaded at another time than a midnight could not be merged again."""
+    """The load continues where it stopped, although states as of no midnight could not be merged twice."""
     run()
     add, n_added = Loading.add, iter(range(100))
 
@@ -178,7 +178,7 @@ def test_an_interrupted_load_goes_on(
 
 
 def test_an_outcome_that_the_file_has_counts_once(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
-    """Though the request was live, and its outcome comes after the load; that of a later request counts too."""
+    """It counts once even if the request was live and its outcome comes after the load; later ones count too."""
     before, since = split_at(sent, MIDNIGHT)
     with closing(SqliteHistory("h.db", 1_000)) as served:
         play([(request, False) for request, _ in before[-200:] + since], past_of(scorer), served)
@@ -193,7 +193,7 @@ def test_an_outcome_that_the_file_has_counts_once(run: Run, scorer: Scorer, sent
 
 
 def test_requests_go_on_during_a_load(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
-    """Each is answered, and no event is lost."""
+    """Each request is answered, and no event is lost."""
     run("--before", DAY_TEXT)
     before, since = split_at(sent, MIDNIGHT)
     live = [(request, False) for request, _ in since]
@@ -215,7 +215,7 @@ def test_requests_go_on_during_a_load(run: Run, scorer: Scorer, sent: list[tuple
 def test_a_request_during_a_merge_counts(
     run: Run, monkeypatch: pytest.MonkeyPatch, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
 ) -> None:
-    """A state that changes between its merge and its transaction is merged anew."""
+    """A state that changes between its merge and the transaction is merged again."""
     before, since = split_at(sent, MIDNIGHT)
     request = next(item for item in since if item[0].card == "card-7")  # type: ignore[attr-defined]  # as above
     key, merged, played = past_of(scorer).stored_key(0, "card-7"), Loading._merged, []  # noqa: SLF001 - between its steps
@@ -236,7 +236,7 @@ def test_a_request_during_a_merge_counts(
 
 
 def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
-    """How long ago the last event was, not in seconds alone."""
+    """The time since the last event is described in units other than seconds."""
     sent = {"amountUsd": 20.0, "country": "DE", "card": "card-now", "at": time() - 150}
     request = scorer.request_model.model_validate(sent)
     with closing(SqliteHistory("h.db", 1_000)) as served:
@@ -246,7 +246,7 @@ def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
 
 
 def test_a_key_is_described(run: Run) -> None:
-    """By its first and last event, and what a request of now would be given; values are hashes."""
+    """A key's first and last events, and the features of a request made now, are shown; values are hashes."""
     run()
     run("--load", "h.db")
     ended, printed = run("--history", "h.db", "--key", "card=card-7")
@@ -260,7 +260,7 @@ def test_a_key_is_described(run: Run) -> None:
 
 
 def test_a_key_of_several_fields_is_a_list(run: Run, sent: list[tuple[BaseModel, bool]]) -> None:
-    """In JSON, in the order of the declaration."""
+    """The key is a JSON list in the order of the declaration."""
     run()
     run("--load", "h.db")
     last = next(request for request, _ in reversed(sent) if request.card and request.device)  # type: ignore[attr-defined]  # as above
@@ -269,7 +269,7 @@ def test_a_key_of_several_fields_is_a_list(run: Run, sent: list[tuple[BaseModel,
 
 
 def test_a_key_is_deleted(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
-    """With the requests whose outcomes are awaited, and nothing else; whether it was there is said."""
+    """Its state and its requests that await outcomes are deleted, nothing else; the output says whether it existed."""
     with closing(SqliteHistory("h.db", 1_000)) as served:
         play(sent, past_of(scorer), served)
     before = states_in("h.db")
@@ -333,11 +333,11 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSALS)
 def test_what_cannot_be_done_is_refused(run: Run, arguments: tuple[str, ...], sentence: str) -> None:
-    """In one sentence, with the value and what would be right."""
+    """The refusal is one sentence with the value and what is allowed."""
     run()
     SqliteHistory("h.db", 50).close()
     Path("other.db").write_bytes(b"not a database, but a text that is long enough to be one" * 99)
-    # SQLite takes a file of a later format for one that it must not write, whoever asks.
+    # SQLite refuses to write a file of a later format, even for root.
     content = bytearray(Path("h.db").read_bytes())
     content[18] = 3
     Path("read-only.db").write_bytes(content)
@@ -348,7 +348,7 @@ def test_what_cannot_be_done_is_refused(run: Run, arguments: tuple[str, ...], se
 
 
 def test_only_one_thing_is_done_at_once(run: Run) -> None:
-    """KEY and DELETE are two commands."""
+    """KEY and DELETE cannot be given together."""
     ended, printed = run("--key", "card=1", "--delete", "card=1")
     assert ended == 2
     assert "KEY and DELETE cannot be combined; give one of them" in printed
@@ -356,7 +356,7 @@ def test_only_one_thing_is_done_at_once(run: Run) -> None:
 
 @pytest.fixture
 def damage() -> dict[str, Callable[[], object]]:
-    """Ways to damage what was built."""
+    """Ways to damage the built states, by name."""
 
     def flip() -> None:
         content = bytearray(STATES.read_bytes())
@@ -397,7 +397,7 @@ def damage() -> dict[str, Callable[[], object]]:
 def test_a_damaged_file_is_not_loaded(
     run: Run, damage: dict[str, Callable[[], object]], how: str, sentence: str
 ) -> None:
-    """Nothing is written."""
+    """A damaged file, or one for something else, is refused, and nothing is written."""
     run()
     damage[how]()
     ended = run("--load", "h.db")[0]
@@ -409,7 +409,7 @@ def test_a_damaged_file_is_not_loaded(
 def test_events_that_cannot_be_told_apart_are_not_loaded(
     run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
 ) -> None:
-    """The sentence names the midnight at which they can, and with which the load then succeeds."""
+    """The sentence names the midnight to use, with which the load then succeeds."""
     with closing(SqliteHistory("h.db", 1_000)) as served:
         play(sent[-100:], past_of(scorer), served)
     before = states_in("h.db")
@@ -423,7 +423,7 @@ def test_events_that_cannot_be_told_apart_are_not_loaded(
 
 
 def test_a_damaged_state_is_told(run: Run) -> None:
-    """Neither described nor merged, and nothing is written."""
+    """A damaged state is neither described nor merged, and nothing is written."""
     run()
     run("--load", "h.db")
     with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
@@ -440,7 +440,7 @@ def test_a_damaged_state_is_told(run: Run) -> None:
 
 
 def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between check and merge: the sentence says how far it came, and what to do."""
+    """If a late request comes between check and merge, the sentence has the progress and a remedy."""
     run()
     with closing(SqliteHistory("h.db", 50)):
         pass
@@ -456,12 +456,12 @@ def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def refuse(*_: object) -> None:
-    """Stands for a merge that is refused."""
+    """Raise the error of a refused merge."""
     raise ValueError("the state may have events before the time")
 
 
 def test_without_rows_or_a_history_there_is_nothing_to_build(run: Run) -> None:
-    """What is to be done first is said."""
+    """The error says what to do first."""
     shutil.rmtree("build/mini/rows")
     rows = Path("build", "mini", "rows", "train.parquet")
     assert run()[0] == f"history mini: there are no checked rows: {rows} does not exist; run `dvc repro`"
@@ -472,7 +472,7 @@ def test_without_rows_or_a_history_there_is_nothing_to_build(run: Run) -> None:
 
 
 def test_what_was_loaded_is_served(run: Run, scorer: Scorer) -> None:
-    """The application answers with it."""
+    """The app answers with the loaded states."""
     run()
     run("--load", "h.db")
     with closing(SqliteHistory("h.db", 1_000)) as served:

@@ -1,4 +1,4 @@
-"""`make history` with a table: states are loaded while requests go on, inspected and deleted."""
+"""`make history` with a DynamoDB table: states are loaded amid live requests, inspected and deleted."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ Sent = Sequence[tuple[BaseModel, bool]]
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyTable]:
-    """An empty table in memory, which commands find too, without faults at first."""
+    """An empty table in memory, which commands use too; it has no faults at first."""
     with faulty_table(StandIn()) as table:
         for name, value in (table.environment | {"HISTORY_KEY": SECRET}).items():
             monkeypatch.setenv(name, value)
@@ -42,24 +42,24 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyTable]:
 
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may be busy."""
+    """Allow batches more time, since the machine may be busy."""
     monkeypatch.setattr(dynamodb, "BATCH_SECONDS", 120.0)
 
 
 @pytest.fixture
 def served(table: FaultyTable) -> Iterator[DynamoHistory]:
-    """The history that requests use."""
+    """The history that live requests use."""
     with DynamoHistory("past", 10_000, SECRET.encode(), table.client()) as served:
         yield served
 
 
 @pytest.fixture(params=[1, 3], ids=["one item", "three shards"])
 def past(request: pytest.FixtureRequest, scorer: Scorer, run_remembered: RunRemembered) -> RequestPast:  # noqa: ARG001 - declares what this changes
-    """What requests add to the past, whose cards are declared with so many shards."""
+    """The scorer's past, with cards in this many shards."""
     block = REMEMBERED_PARAMS.replace("card: {key: card,", f"card: {{key: card, shards: {request.param},")
     Path("params.yaml").write_text(block)
     contract = declared_scorer("mini").contract
-    # The usual share of frauds is learned.
+    # The usual fraud rate is learned, so it is taken from the trained scorer.
     history = scorer.contract.history
     assert history is not None
     assert contract.history is not None
@@ -70,7 +70,7 @@ def past(request: pytest.FixtureRequest, scorer: Scorer, run_remembered: RunReme
 
 @pytest.fixture
 def load(run_remembered: RunRemembered, table: FaultyTable, past: RequestPast) -> Callable[[], Any]:  # noqa: ARG001 - declares it
-    """Builds the states before a midnight and loads some cards'; what that ends with."""
+    """Build the states before a midnight and load those of some cards; returns None or an error."""
 
     def load() -> Any:  # noqa: ANN401 - None, or a sentence
         if not Path(STATES).exists():
@@ -83,7 +83,7 @@ def load(run_remembered: RunRemembered, table: FaultyTable, past: RequestPast) -
 
 
 def play(requests: Sent, past: RequestPast, served: DynamoHistory) -> None:
-    """Send requests, each with its label as its outcome, in batches."""
+    """Send requests in batches, with their labels as outcomes."""
     for start in range(0, len(requests), 50):
         part = requests[start : start + 50]
         served.exchange([past.events(request) for request, _ in part])
@@ -93,7 +93,7 @@ def play(requests: Sent, past: RequestPast, served: DynamoHistory) -> None:
 
 
 def loaded_states(served: DynamoHistory, past: RequestPast) -> dict[bytes, bytes]:
-    """The states that the table has of the keys of the file."""
+    """The table's states for the keys in the file."""
     rows, states = pq.read_table(STATES), {}
     for number, key in zip(rows["entity"].to_pylist(), rows["key"].to_pylist(), strict=True):
         entity = past.entity(number)
@@ -109,7 +109,7 @@ def loaded_states(served: DynamoHistory, past: RequestPast) -> dict[bytes, bytes
 
 
 def assert_loaded(served: DynamoHistory, requests: Sent, past: RequestPast) -> None:
-    """Of each key of the file, the state is that of these requests."""
+    """Check that the state of each key in the file equals that of these requests."""
     states, expected = loaded_states(served, past), replayed(requests, past)
     fold = past.entity(0)
     assert states == {key: packed(fold, fold.unpack(expected[key])) for key in states}
@@ -118,9 +118,9 @@ def assert_loaded(served: DynamoHistory, requests: Sent, past: RequestPast) -> N
 def test_a_load_completes_what_live_traffic_brought(
     load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast
 ) -> None:
-    """Live events before the midnight count once, those since are kept; a second load changes nothing.
+    """Live events before the midnight count once, later ones are kept, and a second load changes nothing.
 
-    Outcomes that come after the load count where their requests do: the file has the others.
+    Outcomes after the load count at their requests; the file has the others.
     """
     before, since = split_at(sent, MIDNIGHT)
     live = before[-100:] + since[:150]
@@ -137,7 +137,7 @@ def test_a_load_completes_what_live_traffic_brought(
 def test_requests_go_on_during_a_load(
     load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, table: FaultyTable
 ) -> None:
-    """Each is answered, and no event is lost or counts twice."""
+    """Each request is answered, and no event is lost or counted twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = [(request, False) for request, _ in since[:80]]
 
@@ -156,7 +156,7 @@ def test_requests_go_on_during_a_load(
 def test_a_load_survives_what_befalls_its_calls(
     load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, table: FaultyTable
 ) -> None:
-    """Refused ones and lost answers: each is tried again, and nothing counts twice."""
+    """After refused calls and lost answers, each call is repeated, and nothing counts twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = before[-60:] + since[:60]
     play(live, past, served)
@@ -170,7 +170,7 @@ def test_a_load_survives_what_befalls_its_calls(
 def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
     scorer: Scorer, sent: Sent, table: FaultyTable, served: DynamoHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what is added at the item's end meanwhile stays there."""
+    """Events that are appended to the item meanwhile are kept."""
     past, before = past_of(scorer), [item for item in sent if item[0].card == "card-7"]  # type: ignore[attr-defined]  # as above
     first, live = split_at(before, MIDNIGHT)
     key, expected = past.stored_key(0, "card-7"), replayed(before, past)
@@ -195,7 +195,7 @@ def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
 def test_a_key_is_described_and_deleted(
     run_remembered: RunRemembered, past: RequestPast, sent: Sent, served: DynamoHistory
 ) -> None:
-    """In the words that a file has."""
+    """The output has the same words as for a file."""
     play(sent[:100], past, served)
     visits = sum(request.card == "card-7" for request, _ in sent[:100])  # type: ignore[attr-defined]  # as above
     named = ("--history", TABLE)
@@ -210,7 +210,7 @@ def test_a_key_is_described_and_deleted(
 def test_what_cannot_be_loaded_is_said(
     run_remembered: RunRemembered, table: FaultyTable, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """No midnight, no table, no region: one sentence, and nothing is written."""
+    """Without a midnight, a table or a region, the error is one sentence, and nothing is written."""
     run_remembered(history)
     ended = run_remembered(history, "--load", TABLE)[0]
     assert ended == (
@@ -219,7 +219,7 @@ def test_what_cannot_be_loaded_is_said(
     )
     assert not table.items
     run_remembered(history, "--before", DAY_TEXT)
-    # The table in memory has any name; moto has none yet.
+    # The table in memory answers to any name; moto has no table yet.
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("s3_address"))
     ended = run_remembered(history, "--load", "dynamodb://no-such-table")[0]
     assert ended.startswith("history mini: dynamodb://no-such-table does not answer: ResourceNotFoundException: ")

@@ -1,4 +1,4 @@
-"""The lists command: what it writes, what it says of every mistake, and that batch scoring goes by the lists."""
+"""The lists command: what it writes, the sentence for each mistake, and batch scoring with lists."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in a user's folder: what it prints, or its error."""
+    """Run the command in a user's folder; returns its output or its error."""
     monkeypatch.setenv("PREDICTIONS_KEY", KEY)
     monkeypatch.delenv("STORE", raising=False)
 
@@ -42,13 +42,13 @@ def run(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def add(name: str = "block", value: str = "DE", **options: str) -> list[str]:
-    """The arguments that add a value of country to a list."""
+    """The arguments that add a value of `country` to a list."""
     given = {"field": "country", "value": value, "reason": "chargebacks", **options}
     return ["--add", name, *(part for key, text in given.items() for part in (f"--{key.replace('_', '-')}", text))]
 
 
 def test_a_value_is_added_shown_and_removed(run: Run, workplace: Workplace) -> None:
-    """The store holds its hash alone; the pointer's history says who did what and why."""
+    """The store has only the value's hash; the pointer's history says who did what and why."""
     assert "lists none in store, 0 entries" in run()
     assert "1 entry; block of country: chargebacks" in run(*add(expires=NEXT_YEAR))
     assert "2 entries" in run(*add("allow", "FR"))
@@ -70,7 +70,7 @@ def test_a_value_is_added_shown_and_removed(run: Run, workplace: Workplace) -> N
 
 
 def test_a_value_that_is_added_again_is_replaced(run: Run) -> None:
-    """With its new reason."""
+    """The entry has the new reason."""
     run(*add())
     assert "1 entry; block of country: proven" in run(*add(reason="proven"))
     assert "block: proven" in run("--field", "country", "--value", "DE")
@@ -78,7 +78,7 @@ def test_a_value_that_is_added_again_is_replaced(run: Run) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
-    """With dates of expiry or without; a row that is wrong is named, and nothing is written."""
+    """Dates of expiry are optional; a wrong row is named, and nothing is written."""
     table = pd.DataFrame(
         {"list": ["block", "allow"], "field": ["country"] * 2, "value": ["DE", "FR"], "reason": ["a", "b"]}
     )
@@ -116,19 +116,19 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_mistakes_are_one_sentence(run: Run, workplace: Workplace, arguments: list[str], sentence: str) -> None:
-    """And nothing is written."""
+    """Each mistake gives one sentence, and nothing is written."""
     assert sentence in run(*arguments)
     assert not (workplace.folder / "store" / "mini" / "pointer.json").exists()
 
 
 def test_another_key_is_refused(run: Run) -> None:
-    """Its hashes could not be looked up."""
+    """Hashes of another key could not be looked up."""
     run(*add())
     assert "its values were hashed with another PREDICTIONS_KEY" in run(*add("allow", "FR"), "--key", "another")
 
 
 def test_lists_are_written_anew_after_a_change_of_the_key(run: Run, tmp_path: Path) -> None:
-    """From the team's own table; or removed."""
+    """After a change of the key, lists are replaced by the team's own table, or cleared."""
     run(*add())
     path = tmp_path / "lists.csv"
     path.write_text("list,field,value,reason\nallow,country,FR,known\n")
@@ -139,7 +139,7 @@ def test_lists_are_written_anew_after_a_change_of_the_key(run: Run, tmp_path: Pa
 
 
 def test_a_table_with_another_column_is_refused(run: Run, tmp_path: Path) -> None:
-    """A misspelt expiry would make an entry that never expires."""
+    """An unknown column is refused: a misspelt expiry would give an entry that never expires."""
     path = tmp_path / "lists.csv"
     path.write_text("list,field,value,reason,Expires\nallow,country,FR,known,2099-01-01\n")
     assert "has a column Expires; it may have list, field, value, reason, expires" in run("--file", str(path))
@@ -152,7 +152,7 @@ def test_batch_scoring_goes_by_the_lists_of_the_store(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each row as the function answers it; without the key it refuses."""
+    """Each row is answered as by the function; without the key, scoring is refused."""
     run(*add("block", "DE"))
     run(*add("allow", "NA"))
     rows = mini_rows.sample(300, random_state=1)
@@ -182,7 +182,7 @@ def test_batch_scoring_goes_by_the_lists_of_the_store(
 
 
 def test_releases_list_the_changes_of_lists(run: Run, workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """With who made them, and why."""
+    """Changes of lists are listed with their authors and reasons."""
     run(*add())
     workplace.run(release, "list", "--scorer", "mini")
     pointer = json.loads((workplace.folder / "store" / pointer_key("mini")).read_text())

@@ -1,4 +1,4 @@
-"""The monitor: from a trained scorer's log to ok, watch or retrain; chance alone rarely raises an alarm."""
+"""The monitor: from a trained scorer's log to ok, watch or retrain, and how rarely chance raises an alarm."""
 
 import json
 import re
@@ -42,14 +42,14 @@ START = 1_750_000_000.0
 """2025-06-15 15:06:40, in UTC."""
 WEEKS = 6
 ROWS_A_WEEK = 700
-# The trained mini scorer has a hundred rows a week that it has not learned from; a block needs five hundred.
+# The mini scorer has a hundred rows a week that it has not learned from, but a block needs five hundred.
 REPEATS = 6
 WriteLog = Callable[..., None]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The scored rows of a scorer whose baseline these very rows are: what a log holds of each."""
+    """Scored rows, as a log has them, that are also the baseline of their scorer."""
 
     scorer: Scorer
     declaration: ScorerDeclaration
@@ -59,7 +59,7 @@ class Pool:
     label: npt.NDArray[np.int8]
 
     def log(self, seed: int) -> Log:
-        """A log of six weeks of rows that are drawn from these with replacement, with their outcomes a day later."""
+        """A log of six weeks, drawn from these rows with replacement, with outcomes a day later."""
         rng = np.random.default_rng(seed)
         size = WEEKS * ROWS_A_WEEK
         drawn = rng.integers(0, len(self.label), size)
@@ -87,13 +87,13 @@ class Pool:
         )
 
     def with_bins(self, feature: str, rows: slice, number: int) -> "Pool":
-        """The pool with some rows' values of a feature in a bin of that number."""
+        """The pool with a feature of some rows moved into this bin."""
         bins = self.bins.copy()
         bins[rows, self.scorer.bundle.features.names.index(feature)] = number
         return replace(self, bins=bins)
 
     def report(self, log: Log | None = None) -> dict[str, Any]:
-        """The monitor's report on a log, by default one that is drawn from these rows."""
+        """The monitor's report on a log, by default on one drawn from these rows."""
         return monitor.report_of(log or self.log(0), self.scorer, self.declaration).content()
 
 
@@ -107,7 +107,7 @@ def scorer(mini_bundle: Path) -> Scorer:
 def pool(
     trained: Path, trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_scorer: ScorerDeclaration
 ) -> Pool:
-    """The rows that calibrated the mini scorer, as they were scored then, and the scorer with these as its baseline."""
+    """The mini scorer's calibration rows with their scores, and the scorer with these rows as its baseline."""
     margin = pd.read_parquet(trained / "build" / "mini" / "calibration.parquet")["margin"].to_numpy()
     rows = trained_rows("train").tail(len(margin))
     scored = scorer.scores([scorer.request_model.model_validate(row) for row in requests_of(rows, scorer.contract)])
@@ -131,7 +131,7 @@ def pool(
 
 
 def test_chance_rarely_alarms(pool: Pool) -> None:
-    """Of forty logs of six weeks without drift at most two are watched, and none says retrain."""
+    """Of forty logs of six weeks without drift, at most two are watched, and none says retrain."""
     states = Counter(pool.report(pool.log(seed))["state"] for seed in range(40))
     assert states["watch"] <= 2
     assert states["retrain"] == 0
@@ -150,7 +150,7 @@ def test_log_without_drift_gives_no_reason(pool: Pool) -> None:
 
 
 def with_random_labels(pool: Pool) -> Pool:
-    """The pool with labels that have nothing to do with the scores."""
+    """The pool with labels that are independent of the scores."""
     return replace(pool, label=np.random.default_rng(0).permuted(pool.label))
 
 
@@ -166,7 +166,7 @@ def without_speed(pool: Pool) -> Pool:
 
 
 def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
-    """Without the function's key each value would be new: the feature is left out, and a note says so."""
+    """Without the function's key every value would look new, so the feature is left out, and a note says so."""
     hashing = copy(pool.scorer)
     hashing.hashed_features = ("country",)
     unread = replace(pool.with_bins("country", slice(None), 1), scorer=hashing)
@@ -174,7 +174,7 @@ def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
     assert (report.state, report.reasons) == ("ok", ())
     assert not any("country" in block.features for block in report.blocks)
     assert report.notes[0].startswith("country: recorded as hashes made with another key; set PREDICTIONS_KEY")
-    # Of a field that is not hashed the same is drift; and one known hash tells that the key is right.
+    # In a field that is not hashed, the same is drift; a single known hash shows that the key is right.
     assert replace(unread, scorer=pool.scorer).report()["state"] == "watch"
     readable = unread.with_bins("country", slice(0, 1), 2)
     assert monitor.report_of(readable.log(0), hashing, pool.declaration).state == "watch"
@@ -192,7 +192,7 @@ def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
     ids=["random labels", "more frauds", "a missing feature", "missing, and random labels", "a drifted feature"],
 )
 def test_drift_is_reported(pool: Pool, change: Callable[[Pool], Pool], state: str, reasons: str) -> None:
-    """Labels that contradict the scores say retrain; a feature that drifts, or is missing, is to be watched first."""
+    """Labels that contradict the scores mean retrain; a drifted or missing feature only means watch."""
     report = change(pool).report()
     assert report["state"] == state
     assert re.search(reasons, "\n".join(report["reasons"]))
@@ -200,7 +200,7 @@ def test_drift_is_reported(pool: Pool, change: Callable[[Pool], Pool], state: st
 
 
 def test_one_bad_week_does_not_change_the_state(pool: Pool) -> None:
-    """One block that is off is reported, and does not change the state."""
+    """A single deviating block is reported, but does not change the state."""
     log = pool.log(0)
     flagged = log.flagged | ((log.time >= START + 14 * SECONDS_A_DAY) & (log.time < START + 21 * SECONDS_A_DAY))
     report = pool.report(replace(log, flagged=flagged))
@@ -209,7 +209,7 @@ def test_one_bad_week_does_not_change_the_state(pool: Pool) -> None:
 
 
 def test_without_outcomes_it_is_not_retrained(pool: Pool) -> None:
-    """Without an outcome nothing contradicts the model, and its performance is unknown."""
+    """Without outcomes nothing contradicts the model, and its performance is unknown."""
     log = pool.log(0)
     nothing = {name: getattr(log, name)[:0] for name in OUTCOME_COLUMNS}
     report = pool.report(replace(log, **nothing))
@@ -218,7 +218,7 @@ def test_without_outcomes_it_is_not_retrained(pool: Pool) -> None:
 
 
 def record(rows: pd.DataFrame, scorer: Scorer, log: Path) -> None:
-    """Have a recorder write six weeks of rows, with outcomes a day later."""
+    """Record six weeks of rows, each with its outcome a day later."""
     clock = [START]
     times = START + np.arange(len(rows)) * 7 * WEEKS * SECONDS_A_DAY / len(rows)
     columns = zip(requests_of(rows, scorer.contract), rows["row_id"], rows["is_fraud"], times, strict=True)
@@ -236,7 +236,7 @@ def record(rows: pd.DataFrame, scorer: Scorer, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def latest(trained_rows: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-    """The latest rows, half of them new to the model."""
+    """The latest rows, half of which the model has not learned from."""
     rows = pd.concat([trained_rows("train").tail(300), trained_rows("test")] * REPEATS, ignore_index=True)
     return rows.assign(row_id=rows.index.astype(str)).sample(frac=1, random_state=0)
 
@@ -251,7 +251,7 @@ def calm_log(latest: pd.DataFrame, scorer: Scorer, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def write_log(latest: pd.DataFrame, calm_log: Path, workplace: Workplace, scorer: Scorer) -> WriteLog:
-    """Writes a log of the latest rows, as they are or changed."""
+    """Write a log of the latest rows, changed or not."""
 
     def write(change: Callable[[pd.DataFrame], pd.DataFrame] | None = None) -> None:
         if change:
@@ -301,7 +301,7 @@ def test_command_prints_and_writes_the_state(
 
 
 def test_window_of_time(workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only predictions of the window count, its start included and its end not; outcomes join from later."""
+    """Predictions from the start until before the end of the window count, with later outcomes."""
     write_log()
     for arguments, days, n_rows in (
         (("--since", "2025-07-06T15:06:40"), 21, 1_800),
@@ -338,13 +338,13 @@ def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: tuple[str, 
 
 
 def test_bad_date_is_named(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says what is no date, and what one looks like."""
+    """The message shows what is not a date, and what one looks like."""
     assert workplace.run(monitor, "mini", "log", "--since", "yesterday") == 2
     assert "'yesterday' is not a date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
 
 
 def write_lines(workplace: Workplace, *lines: str) -> None:
-    """Make these the whole log."""
+    """Replace the log by these lines."""
     folder = workplace.folder / "log"
     for file in folder.glob("*"):
         file.unlink()
@@ -353,13 +353,13 @@ def write_lines(workplace: Workplace, *lines: str) -> None:
 
 
 def written_lines(workplace: Workplace, key: str) -> list[str]:
-    """The lines of the log that hold a key, by time."""
+    """The log's lines with this key, in order of time."""
     lines = [line for file in (workplace.folder / "log").iterdir() for line in file.read_text().splitlines()]
     return sorted((line for line in lines if f'"{key}"' in line), key=lambda line: json.loads(line)["time"])
 
 
 def changed(lines: list[str], **values: Any) -> list[str]:  # noqa: ANN401 - whatever JSON can hold
-    """Lines with other values of some keys."""
+    """The lines with these values changed."""
     return [json.dumps(json.loads(line) | values) for line in lines]
 
 
@@ -405,7 +405,7 @@ NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] =
 def test_nothing_judged_is_insufficient(
     workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where nothing, or too little, was judged, the state and the status say so, and the reason what was read."""
+    """If nothing, or too little, was judged, state and status say so, and the reason says what was read."""
     write_log()
     predictions, outcomes = written_lines(workplace, "record"), written_lines(workplace, "outcome")
     for name, (lines_of, reason) in NOT_JUDGED.items():
@@ -418,7 +418,7 @@ def test_nothing_judged_is_insufficient(
 
 
 def test_silence_is_named(workplace: Workplace, write_log: WriteLog) -> None:
-    """Months without a prediction are a note, and hide neither the blocks before nor those after them."""
+    """Months without predictions get a note, and blocks before and after them are still judged."""
     write_log()
     predictions = written_lines(workplace, "record")
     later = [
@@ -433,7 +433,7 @@ def test_silence_is_named(workplace: Workplace, write_log: WriteLog) -> None:
 
 
 def test_each_line_twice_counts_once(workplace: Workplace, write_log: WriteLog) -> None:
-    """A log that was delivered twice says what it says once."""
+    """A log that was delivered twice gives the same report as once."""
     write_log()
     lines = [*written_lines(workplace, "record"), *written_lines(workplace, "outcome")]
     workplace.run(monitor, "mini", "log")
@@ -449,7 +449,7 @@ def test_each_line_twice_counts_once(workplace: Workplace, write_log: WriteLog) 
 def test_feature_in_no_record_is_watched(
     workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A feature that the version's own records lack is named; of another version's it is counted."""
+    """A feature that is missing from the version's own records is reported; in other versions' it is only counted."""
     write_log()
     records = [json.loads(line) for line in written_lines(workplace, "record")]
     for record in records:
@@ -466,7 +466,7 @@ def test_feature_in_no_record_is_watched(
 
 
 def test_one_judged_block_is_named(pool: Pool) -> None:
-    """An alarm of the last block alone does not make a state, and is not kept quiet."""
+    """A deviation of only the last block does not change the state, but gets a note."""
     log = pool.log(0)
     report = pool.report(replace(log, flagged=log.flagged | (log.time >= START + 35 * SECONDS_A_DAY)))
     assert report["state"] == "ok"
@@ -476,7 +476,7 @@ def test_one_judged_block_is_named(pool: Pool) -> None:
 @settings(deadline=None, max_examples=20)
 @given(days=st.lists(st.floats(0, 7 * WEEKS), min_size=2, max_size=2), is_own=st.booleans(), seed=st.integers(0, 3))
 def test_ok_implies_a_judged_block(pool: Pool, days: list[float], is_own: bool, seed: int) -> None:  # noqa: FBT001 - drawn
-    """Whatever part of a log is looked at, ok says that a large enough block was judged, and all numbers are finite."""
+    """For any part of a log, ok means that a large enough block was judged, and all figures are finite."""
     since, until = sorted(days)
     log = pool.log(seed).during(START + since * SECONDS_A_DAY, START + until * SECONDS_A_DAY)
     report = monitor.report_of(log if is_own else replace(log, versions=["another"]), pool.scorer, pool.declaration)
@@ -490,7 +490,7 @@ def test_ok_implies_a_judged_block(pool: Pool, days: list[float], is_own: bool, 
 
 
 def damage(log: Path) -> dict[str, int]:
-    """Add every kind of unusable line to a log, in no order of time; returns what the lines are counted as."""
+    """Add every kind of unusable line to a log, out of order; returns the expected counts."""
     files = sorted(log.glob("*.jsonl"))
     lines = [line for file in files for line in file.read_bytes().splitlines()]
     predicted, outcome_line = (next(line for line in lines if key in line) for key in (b'"record"', b'"outcome"'))
@@ -510,7 +510,7 @@ def damage(log: Path) -> dict[str, int]:
         json.dumps({**outcome, "time": outcome["time"] - 1, "label": 1 - outcome["label"]}).encode(),
     ]
     (log / "a.jsonl").write_bytes(b"\n".join(bad) + b"\n")
-    # The lines of a folder need not be by time either.
+    # Lines in a folder may be in any order.
     for file in files:
         file.write_bytes(b"\n".join(reversed(file.read_bytes().splitlines())) + b"\n")
     return {
@@ -529,7 +529,7 @@ def damage(log: Path) -> dict[str, int]:
 
 
 def test_bad_lines_change_nothing_but_the_counts(workplace: Workplace, write_log: WriteLog) -> None:
-    """Torn, foreign, old, misdated and unordered lines are counted, and the report is what it was without them."""
+    """Truncated, foreign, old, misdated and unordered lines are counted, and otherwise change nothing."""
     write_log()
     workplace.run(monitor, "mini", "log")
     clean = workplace.report("monitor")
@@ -540,7 +540,7 @@ def test_bad_lines_change_nothing_but_the_counts(workplace: Workplace, write_log
 
 
 def test_window_without_a_fraud_is_reported(workplace: Workplace, write_log: WriteLog) -> None:
-    """Where no outcome is a fraud the recall is unknown in every block, and nothing says retrain."""
+    """If no outcome is a fraud, the recall is unknown in every block, and nothing says retrain."""
     write_log(lambda rows: rows.assign(is_fraud=0))
     assert workplace.run(monitor, "mini", "log") != 20
     assert {
@@ -551,7 +551,7 @@ def test_window_without_a_fraud_is_reported(workplace: Workplace, write_log: Wri
 def test_released_version_is_the_baseline(
     trained: Path, workplace: Workplace, write_log: WriteLog, variant: Callable[..., Path], scorer: Scorer
 ) -> None:
-    """With a store whose pointer names another version than is packaged, that version's baseline is used."""
+    """If the store's pointer names a version, its baseline is used rather than the packaged version's."""
     write_log()
     store = FolderStoreWriter(workplace.folder / "released")
     version = publish(store, variant(shift=0.01))

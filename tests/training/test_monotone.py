@@ -1,4 +1,4 @@
-"""Monotone directions: what they mean for derived features, and that a fitted model keeps to them for every row."""
+"""Monotone directions: their meaning for derived features, and that fitted models keep them in every row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ Keys = dict[str, Any]
 
 
 def contract(features: Keys, time: str | None = None, **fields: Keys) -> Contract:
-    """A contract of these fields, numbers unless they say otherwise, and of these derived features."""
+    """A contract with these fields, numbers by default, and these derived features."""
     return Contract(
         route="/x",
         answer="decision",
@@ -66,7 +66,7 @@ RATIO, PRODUCT = {"c": {"ratio": ("a", "b")}}, {"c": {"product": ("a", "b")}}
     ],
 )
 def test_sign_of_a_derived_feature(features: Keys, a: Keys, b: Keys, sign: int) -> None:
-    """A ratio inverts its divisor's direction, a product keeps both; without a direction there is none."""
+    """A ratio inverts its divisor's direction, and a product keeps both; without any direction there is none."""
     signs = {"increasing": 1, "decreasing": -1, None: 0}
     expected = [signs[a.get("monotone")], signs[b.get("monotone")], sign]
     assert monotone_signs(contract(features, a=a, b=b)) == expected
@@ -93,20 +93,20 @@ TWO_DIRECTIONS = "features.c cannot have the directions of both a and {}; remove
         (RATIO, {"min": 0}, UP | {"type": "count"}, DIVIDED_BY_0),
         (RATIO, UP | {"min": 0}, UP | {"min": 1}, TWO_DIRECTIONS.format("b")),
         (PRODUCT, UP | {"min": 0}, DOWN | {"min": 0}, TWO_DIRECTIONS.format("b")),
-        # A field with itself, for which no direction is derived.
+        # A field combined with itself, for which no direction is derived.
         ({"c": {"ratio": ("a", "a")}}, UP | {"min": 1}, {}, TWO_DIRECTIONS.format("a")),
         ({"c": {"product": ("a", "a")}}, UP | {"min": 0}, {}, TWO_DIRECTIONS.format("a")),
     ],
 )
 def test_a_direction_that_cannot_hold_is_refused(features: Keys, a: Keys, b: Keys, sentence: str) -> None:
-    """Where a derived feature could invert a field's direction, the sentence says why and what to do."""
+    """If a derived feature could invert a field's direction, the sentence says why and what to do."""
     with pytest.raises(ValueError, match="monotone") as caught:
         monotone_signs(contract(features, a=a, b=b))
     assert str(caught.value) == sentence
 
 
 def test_a_direction_is_that_of_the_age() -> None:
-    """A date has an age of 0 or more, which may be 0; features of the time have no direction."""
+    """An age is 0 or more, including 0; features of the time have no direction."""
     features = {"c": {"product": ("a", "b")}, "hour": {"hour_of_day": "at"}}
     opened = DOWN | {"type": "date"}
     assert monotone_signs(contract(features, time="at", a={"min": 0}, b=opened)) == [0, -1, -1, 0]
@@ -145,7 +145,7 @@ Margin = Callable[[pd.DataFrame], npt.NDArray[np.float32]]
 
 
 def drawn_rows(n_rows: int, seed: int) -> pd.DataFrame:
-    """Random rows with missing values in every column, and a divisor that is 0 now and then."""
+    """Random rows with missing values in every column, and a divisor that is sometimes 0."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame(
         {
@@ -163,14 +163,14 @@ def drawn_rows(n_rows: int, seed: int) -> pd.DataFrame:
 
 
 def labels_against_the_directions(rows: pd.DataFrame) -> npt.NDArray[np.int8]:
-    """Frauds in waves of the amount and of the age, so that a free model has every reason to rise and fall."""
+    """Frauds that come and go with the amount and the age, which would make a free model rise and fall."""
     wave = np.sin(2 * np.log(rows["amount"].fillna(20) + 0.01)) + np.sin(rows["age"].fillna(100) / 30)
     noise = np.random.default_rng(5).normal(0, 0.3, len(rows))
     return (wave + 0.5 * (rows["country"] == "NA") + noise > 1.2).to_numpy(dtype=np.int8)
 
 
 def fitted_margin(bound: Contract, declared: Resampling, model: Model = MODEL) -> Margin:
-    """The margin of a model fitted, through the resampler, on labels that go against the directions."""
+    """The margin of a model fitted, through the resampler, to labels that contradict the directions."""
     rows = drawn_rows(N_ROWS, seed=1)
     label = labels_against_the_directions(rows)
     encoder = FeatureEncoder(bound, NO_CATALOGUE).fit(rows)
@@ -182,7 +182,7 @@ def fitted_margin(bound: Contract, declared: Resampling, model: Model = MODEL) -
 
 
 def steps(margin: Margin, name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """How the margin of each of 150 other rows moves from one value of a field to the next, all else being equal."""
+    """The changes of 150 other rows' margins from one value of a field to the next, all else being equal."""
     rows = drawn_rows(150, seed=2)
     swept = rows.loc[rows.index.repeat(len(values))].assign(**{name: np.tile(values, len(rows))})
     return np.diff(margin(swept).reshape(len(rows), len(values)), axis=1)
@@ -190,19 +190,19 @@ def steps(margin: Margin, name: str, values: npt.NDArray[np.float64]) -> npt.NDA
 
 @pytest.fixture(scope="module")
 def bound_margin() -> Margin:
-    """The model that keeps to the declared directions."""
+    """The margin of a model that is bound to the declared directions."""
     return fitted_margin(BOUND, Resampling(method="none"))
 
 
 def test_a_free_model_rises_and_falls() -> None:
-    """The negative control: without declared directions the same rows teach a model that rises and falls."""
+    """Negative control: without declared directions, a model of the same rows rises and falls."""
     margin = fitted_margin(FREE, Resampling(method="none"))
     assert steps(margin, "amount", AMOUNTS).min() < -0.5
     assert steps(margin, "age", AGES).max() > 0.5
 
 
 def test_risk_follows_the_declared_directions(bound_margin: Margin) -> None:
-    """The margin rises with the amount or stays, though the amount enters a ratio and a product; it falls with age."""
+    """The margin never falls with the amount, despite its ratio and product, and never rises with the age."""
     by_amount, by_age = steps(bound_margin, "amount", AMOUNTS), steps(bound_margin, "age", AGES)
     assert by_amount.max() > by_amount.min() >= 0
     assert by_age.min() < by_age.max() <= 0
@@ -222,21 +222,21 @@ OTHER_VALUES = st.fixed_dictionaries(
 
 @given(amounts=st.tuples(SOME_MONEY, SOME_MONEY), others=OTHER_VALUES)
 def test_direction_holds_for_any_request(bound_margin: Margin, amounts: tuple[float, float], others: Keys) -> None:
-    """Of two requests that differ in the amount alone, the dearer is never the safer, whatever else they carry."""
+    """If two requests differ only in the amount, the higher amount is never safer, whatever the other fields."""
     rows = pd.DataFrame([{"amount": amount, **others} for amount in sorted(amounts)])
     low, high = bound_margin(rows.astype(dict.fromkeys(("average", "age", "speed", "is_new"), float)))
     assert low <= high
 
 
 def test_direction_holds_with_smote() -> None:
-    """Synthetic frauds do not loosen a direction."""
+    """Directions hold with synthetic frauds."""
     margin = fitted_margin(BOUND, Resampling(method="smote", ratio=1.0))
     assert steps(margin, "amount", AMOUNTS).min() >= 0
     assert steps(margin, "age", AGES).max() <= 0
 
 
 def test_direction_holds_after_calibration(bound_margin: Margin) -> None:
-    """The calibrated probability keeps to the direction that the margin has."""
+    """Calibrated probabilities keep the margin's direction."""
     later = drawn_rows(800, seed=3)
     slope, intercept = fit_platt(bound_margin(later), labels_against_the_directions(later))
     numbers = {"slope": slope, "intercept": intercept}
@@ -249,7 +249,7 @@ def test_direction_holds_after_calibration(bound_margin: Margin) -> None:
 
 
 def test_direction_holds_through_a_divisor() -> None:
-    """A field that a ratio divides by keeps its direction: the ratio is bound the other way round."""
+    """A divisor keeps its direction, because the ratio is bound in the opposite one."""
     keys = {name: field.model_dump() for name, field in BOUND.fields.items() if name != "country"}
     keys["amount"] |= {"monotone": None}
     keys["age"] |= {"min": 0.5}
@@ -259,7 +259,7 @@ def test_direction_holds_through_a_divisor() -> None:
 
 
 def test_direction_holds_with_exact_trees() -> None:
-    """The exact tree method keeps to a direction too."""
+    """Directions hold with the exact tree method."""
     keys = {name: field.model_dump() for name, field in BOUND.fields.items() if name != "country"}
     model = MODEL.model_copy(update={"tree_method": "exact"})
     margin = fitted_margin(contract({}, **keys), Resampling(method="none"), model)

@@ -1,4 +1,4 @@
-"""Packaging: requests with the values of rows, golden cases without real rows, parity, and a version by content."""
+"""Packaging: requests made of rows, golden cases that are no real rows, parity, and versions by content."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def all_rows(trained_rows: Callable[[str], Frame]) -> Frame:
 
 
 def altered_scorer(project: Path, folder: Path, files: dict[str, bytes], **described: object) -> Scorer:
-    """The project's scorer from a sound bundle in which some files or parts of the manifest are others."""
+    """The project's scorer, with some files or parts of its bundle's manifest changed."""
     source = project / "build" / "bundles" / "mini"
     contents = {name: (source / name).read_bytes() for name in FILES} | files
     manifest = json.loads((source / MANIFEST).read_text())
@@ -59,9 +59,9 @@ def trained_copy(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_requests_have_the_values_of_rows(all_rows: Frame, mini_scorer: declaration.ScorerDeclaration) -> None:
-    """Each row's request has its values, under aliases, counts as ints, flags as bools, missing ones left out.
+    """Each row's request has its values by alias, counts as ints, flags as bools, and no missing ones.
 
-    Whatever row survived the checks is a request that the function accepts, through JSON.
+    The function accepts the request of every checked row, through JSON.
     """
     model, records = request_model("mini", mini_scorer.contract), all_rows.to_dict(orient="records")
     for request, row in zip(requests_of(all_rows, mini_scorer.contract), records, strict=True):
@@ -74,9 +74,9 @@ def test_requests_have_the_values_of_rows(all_rows: Frame, mini_scorer: declarat
 
 
 def test_golden_cases(trained: Path, all_rows: Frame, mini_scorer: declaration.ScorerDeclaration) -> None:
-    """Golden requests are valid, several in number, recorded with probabilities, no real rows and without an id.
+    """Golden requests are valid, have their probabilities and no id, and are no real rows.
 
-    One has only what is required, one has values that training never saw.
+    One has only required fields, and one has values that training never saw.
     """
     scorer = load_scorer(trained / "build" / "bundles" / "mini")
     golden = scorer.bundle.golden
@@ -108,7 +108,7 @@ def test_golden_cases(trained: Path, all_rows: Frame, mini_scorer: declaration.S
 def test_golden_requests_satisfy_any_contract(
     field: DeclaredField, values: list[float], vocabulary: list[str] | None
 ) -> None:
-    """Golden requests are valid wherever the rows behind them were, up to the limits of the contract."""
+    """Golden requests of valid rows are valid, even at the limits of the contract."""
     contract = Contract(route="/x", answer="decision", id=None, fields={"value": field}, features={})
     learned = {} if vocabulary is None else {"value": vocabulary}
     reference = describe(np.array(values, dtype=np.float32).reshape(-1, 1), contract, learned)
@@ -118,7 +118,7 @@ def test_golden_requests_satisfy_any_contract(
 
 
 def test_golden_texts_satisfy_a_short_limit() -> None:
-    """A catalogue's name that is longer than a request may carry is no golden request."""
+    """A catalogue name that is too long for a request is not in a golden request."""
     field = DeclaredField(type="text", max_length=12, categories="kind", catalogue="data/catalogue.csv")
     contract = Contract(route="/x", answer="decision", id=None, fields={"item": field}, features={})
     catalogue = pd.DataFrame({"name": ["rice", "a very long kind of rice"], "category": ["x", "y"], "field": "item"})
@@ -129,17 +129,17 @@ def test_golden_texts_satisfy_a_short_limit() -> None:
 
 @pytest.fixture
 def parity(trained: Path, trained_pipeline: Any, all_rows: Frame) -> Callable[[Scorer], float]:  # noqa: ANN401 - no types
-    """The largest difference between a scorer and the trained pipeline over all prepared rows."""
+    """Checks a scorer against the trained pipeline on all prepared rows; returns the largest difference."""
     return lambda scorer: check_parity(scorer, trained_pipeline, calibration_of(trained), all_rows)
 
 
 def test_parity_of_a_trained_scorer(trained: Path, parity: Callable[[Scorer], float]) -> None:
-    """The function computes for every prepared row what the pipeline computes."""
+    """The function's results equal the pipeline's for every prepared row."""
     assert parity(load_scorer(trained / "build" / "bundles" / "mini")) < 1e-12
 
 
 def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
-    """The stage says how many rows it compared, and which version the bundle has."""
+    """The output has the number of compared rows and the bundle's version."""
     folder, printed = trained_output
     manifest = json.loads((folder / "build" / "bundles" / "mini" / MANIFEST).read_text())
     assert "parity: 300 test rows, worst absolute difference" in printed["package"]
@@ -147,7 +147,7 @@ def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
 
 
 def test_other_bundles_break_parity(trained: Path, tmp_path: Path, parity: Callable[[Scorer], float]) -> None:
-    """Other codes of categories or another calibration than the pipeline's are refused with the worst row."""
+    """A bundle with other category codes or another calibration is refused with the worst row."""
     fitted = calibration_of(trained)
     vocabulary = json.loads((trained / "build" / "bundles" / "mini" / "vocabulary.json").read_text())
     vocabulary["country"].reverse()
@@ -162,7 +162,7 @@ def test_other_bundles_break_parity(trained: Path, tmp_path: Path, parity: Calla
 
 
 def bundle_bytes(project: Path) -> dict[str, bytes]:
-    """The content of each file of the project's bundle."""
+    """The contents of the bundle's files, by name."""
     return {path.name: path.read_bytes() for path in sorted((project / "build" / "bundles" / "mini").iterdir())}
 
 
@@ -172,7 +172,7 @@ def version_of(project: Path) -> Any:  # noqa: ANN401 - what the manifest says
 
 
 def test_same_inputs_same_bytes(trained: Path, trained_copy: Path) -> None:
-    """Packaging again gives the same files, byte for byte, hence the same version; nothing else is left behind."""
+    """Packaging again gives the same bytes, and so the same version, and leaves nothing else behind."""
     package.main("mini")
     assert bundle_bytes(trained_copy) == bundle_bytes(trained)
     assert sorted(path.name for path in (trained_copy / "build").iterdir()) == ["bundles", "mini"]
@@ -181,7 +181,7 @@ def test_same_inputs_same_bytes(trained: Path, trained_copy: Path) -> None:
 
 
 def test_other_threshold_other_version(trained: Path, trained_copy: Path) -> None:
-    """A bundle that decides otherwise has another version and the same model."""
+    """A bundle with another threshold has another version, but the same model."""
     path = trained_copy / "build" / "mini" / "calibration.json"
     fitted = json.loads(path.read_text())
     fitted["decision"]["threshold"] *= 1.5
@@ -192,7 +192,7 @@ def test_other_threshold_other_version(trained: Path, trained_copy: Path) -> Non
 
 
 def test_failed_parity_leaves_the_old_bundle(trained: Path, trained_copy: Path) -> None:
-    """Where the new bundle computes something else than the pipeline, the stage stops and the old one stays whole."""
+    """If the new bundle disagrees with the pipeline, the stage stops and the old bundle is kept."""
     package.main("mini")
     path = trained_copy / "build" / "mini" / "vocabulary.json"
     vocabulary = json.loads(path.read_text())
@@ -205,7 +205,7 @@ def test_failed_parity_leaves_the_old_bundle(trained: Path, trained_copy: Path) 
 
 
 def test_bundles_of_undeclared_scorers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function serves all bundles that it finds, so a renamed scorer's old one must not stay."""
+    """The function serves every bundle that it finds, so the bundle of a renamed scorer must not stay."""
     monkeypatch.chdir(tmp_path)
     for name in ("kept", "renamed"):
         (tmp_path / "build" / "bundles" / name).mkdir(parents=True)

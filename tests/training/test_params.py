@@ -1,4 +1,4 @@
-"""The blocks of a scorer: their defaults, what each refuses by itself, and what tuning may know of them."""
+"""The blocks of a scorer: their defaults, the values that each one refuses, and the parameters open to tuning."""
 
 import pickle
 from typing import Any, get_args
@@ -29,7 +29,7 @@ MODELS = st.fixed_dictionaries(
 
 
 def refusal(record: type[Frozen], **keys: object) -> str:
-    """The first message with which a record refuses its keys."""
+    """The first message with which a record refuses these keys."""
     with pytest.raises(ValidationError) as caught:
         record.model_validate(keys)
     return caught.value.errors()[0]["msg"]
@@ -39,7 +39,7 @@ A_GRID = {"max_depth": [3]}
 
 
 def test_label_delay_in_seconds() -> None:
-    """A day and a half is as many seconds as the time column counts for it."""
+    """The delay is converted from days into the seconds of the time column."""
     assert Split(test=0.2, label_delay_days=1.5).label_delay_seconds == 129_600
 
 
@@ -66,7 +66,7 @@ ONE_TEST_WINDOW = "the test window must be given by exactly one of test (a share
     ],
 )
 def test_a_split_has_one_form(keys: dict[str, float], message: str) -> None:
-    """No test window or two, windows of two units, and shares that leave nothing to learn from are refused."""
+    """A split without or with two test windows, in mixed units, or with nothing left for training is refused."""
     assert refusal(Split, **keys) == f"Value error, {message}"
 
 
@@ -80,12 +80,12 @@ def test_a_split_has_one_form(keys: dict[str, float], message: str) -> None:
     ],
 )
 def test_a_calibration_window_is_optional(keys: dict[str, float], has_calibration_window: bool) -> None:  # noqa: FBT001 - a parameter
-    """The test window suffices, as a share or in days; a calibration window is there where it is declared."""
+    """A test window is enough, as a share or in days; a calibration window exists only if declared."""
     assert Split.model_validate(keys).has_calibration_window == has_calibration_window
 
 
 def test_a_resampling_that_the_folds_choose_takes_nothing_else() -> None:
-    """With auto the folds choose ratio and neighbours too; beside it they are refused by name."""
+    """With auto the folds also choose ratio and neighbours, so declaring these is refused."""
     assert Resampling(method="auto").method == "auto"
     assert refusal(Resampling, method="auto", ratio=0.1, neighbours=3) == (
         "Value error, method is auto, which chooses neighbours, ratio itself; remove it, or name a method"
@@ -120,22 +120,22 @@ def test_a_resampling_that_the_folds_choose_takes_nothing_else() -> None:
     ],
 )
 def test_a_value_out_of_its_range_is_refused(record: type[Frozen], keys: dict[str, Any]) -> None:
-    """Each block refuses what it could not mean, and names the key."""
+    """Each block refuses values that make no sense, and names the key."""
     with pytest.raises(ValidationError) as caught:
         record.model_validate(keys)
     assert [error["loc"] for error in caught.value.errors()] == [(list(keys)[-1],)]
 
 
 def test_tuned_parameters_are_the_models() -> None:
-    """All that tuning searches is a parameter of the model; early stopping finds the rounds that suit the rate."""
+    """Tuning searches the model's parameters except four; early stopping finds the rounds that suit the rate."""
     assert set(Model.model_fields) - set(TUNED) == {"rounds", "learning_rate", "tree_method", "threads"}
 
 
 @given(MODELS)
 def test_pinned_is_what_was_given(given_keys: dict[str, Any]) -> None:
-    """A parameter is pinned where it is given, even as the default; a file gives back the same model.
+    """A parameter is pinned if it is given, even at its default, and a file gives back the same model.
 
-    A copy in another process has the same pins, without which early stopping would not know that it may choose.
+    A pickled copy has the same pins, which tell early stopping whether it may choose the rounds.
     """
     model = Model.model_validate(given_keys)
     assert model.pinned == set(given_keys)
@@ -159,7 +159,7 @@ def test_on_one_core_only_the_threads_differ() -> None:
     ],
 )
 def test_a_grid_without_its_mode_is_refused(keys: dict[str, Any], message: str) -> None:
-    """A grid and mode grid come together, or neither does."""
+    """A grid needs mode grid, and mode grid needs a grid."""
     assert refusal(Tuning, **keys) == f"Value error, {message}"
 
 
@@ -167,7 +167,7 @@ def test_a_grid_without_its_mode_is_refused(keys: dict[str, Any], message: str) 
     "grid", [{"max_depth": [3, 0]}, {"rounds": [20, 2.5]}, {"learning_rate": [0.1, 2]}, {"subsample": [1, 0]}]
 )
 def test_a_grid_value_that_the_model_refuses(grid: dict[str, list[float]]) -> None:
-    """A value that no model could have is refused by the declaration, not in the middle of a search."""
+    """A value that no model can have is refused when it is declared, not during a search."""
     [(name, values)] = grid.items()
     assert refusal(Tuning, mode="grid", grid=grid).startswith(
         f"Value error, grid.{name} holds {values[-1]!r}; it must be "
@@ -189,7 +189,7 @@ NO_TARGET = "confidence is for recall and precision, the policy is"
     ],
 )
 def test_a_decision_is_one_policy(keys: dict[str, Any], message: str) -> None:
-    """No policy, two of them, or a confidence where it means nothing are refused."""
+    """No policy, two policies, or a confidence without effect are refused."""
     assert refusal(Decision, **keys) == f"Value error, {message}"
 
 
@@ -200,12 +200,12 @@ def test_confidence_goes_with_a_target(policy: str) -> None:
 
 
 def test_every_block_is_frozen_and_closed() -> None:
-    """No block takes an unknown key, none can be changed."""
+    """Blocks refuse unknown keys and cannot be changed."""
     for record in (Split, Quarantine, Folds, Resampling, Model, Tuning, Costs, Decision):
         assert record.model_config["frozen"], record
         assert record.model_config["extra"] == "forbid", record
 
 
 def test_grid_may_name_every_tuned_parameter() -> None:
-    """A grid may have the parameters that are searched, the rounds and their rate, and no other key."""
+    """A grid may list the searched parameters, the rounds and the learning rate, and nothing else."""
     assert get_args(get_args(Tuning.model_fields["grid"].annotation)[0]) == GRID == ("rounds", "learning_rate", *TUNED)

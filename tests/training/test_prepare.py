@@ -1,4 +1,4 @@
-"""The prepare stage: quarantine with reasons, windows, and files that are written all or not at all."""
+"""The prepare stage: quarantine with reasons, windows, and output that is written completely or not at all."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ PrepareFile = Callable[..., Any]
 
 
 def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
-    """The scorer with other numbers in its split."""
+    """The scorer with these changes to its split."""
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
 
 
@@ -42,7 +42,7 @@ def files_below(folder: Path) -> set[Path]:
 
 @pytest.fixture
 def by_chunks(in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile) -> PrepareFile:
-    """Prepares a file below data/ in chunks of 1,000 rows or another size, a sample of it where one is declared."""
+    """Prepare a file below data/ in chunks of 1,000 or more rows, or a sample of it."""
 
     def prepare_file(name: str, chunk_rows: int = 1_000, sample: float = 1.0) -> Any:  # noqa: ANN401 - Prepared
         return prepared_from(Path("data", name), with_split(in_chunks(chunk_rows), sample=sample))
@@ -51,12 +51,12 @@ def by_chunks(in_chunks: Callable[..., ScorerDeclaration], prepared_from: Prepar
 
 
 def as_texts(rows: Frame) -> Frame:
-    """Rows as the texts of a CSV, "" where a value is missing."""
+    """Rows as the texts of a CSV, with "" for missing values."""
     return pd.read_csv(StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False).set_index(rows.index)
 
 
 def require_same(first: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Prepared
-    """Compare reports, windows and quarantined rows, down to the last bit."""
+    """Check that reports, windows and quarantined rows are equal, down to the last bit."""
     assert first.report == other.report
     for window in first.windows:
         pd.testing.assert_frame_equal(first.windows[window], other.windows[window], check_exact=True)
@@ -74,13 +74,13 @@ def test_csv_and_parquet_give_the_same_windows(mini_rows: Frame, by_chunks: Prep
 
 
 def require_unchanged(quarantined: Frame, rows: Frame) -> None:
-    """Compare the quarantined values with those that the rows had."""
+    """Check that quarantined values are those of the rows."""
     values = quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore")
     pd.testing.assert_frame_equal(values, as_texts(rows.loc[quarantined.index]), check_names=False)
 
 
 def repeated_and_bad(rows: Frame) -> Frame:
-    """The rows with bad ones in several chunks, and ids that were seen in an earlier chunk and in the same one."""
+    """The rows with bad values in several chunks, and ids repeated within a chunk and across chunks."""
     spoilt = rows.assign(amount=rows["amount"].where(rows.index % 700 != 3, -1.0))
     names = spoilt["row_id"].where(~spoilt.index.isin([4_000, 4_001, 5_999]), ["row-17"] * len(rows))
     return spoilt.assign(row_id=names.where(names.index != 2_500, "row-3"))
@@ -96,13 +96,13 @@ def write_parts(rows: Frame, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "folder"])
 def test_many_chunks_are_prepared_as_one(many_rows: Frame, by_chunks: PrepareFile, kind: str) -> None:
-    """Chunks of any file give the windows, the quarantine and the report of a single chunk."""
+    """Many chunks give the windows, quarantine and report of a single chunk, for any kind of input."""
     rows = repeated_and_bad(many_rows)
     path = Path(f"data/rows.{kind}")
     if kind == "csv":
         rows.to_csv(path, index=False)
     elif kind == "parquet":
-        # Row groups that are not a multiple of a chunk.
+        # Row groups whose size is not a multiple of the chunks'.
         rows.to_parquet(path, index=False, row_group_size=1_700)
     else:
         write_parts(rows, path)
@@ -128,7 +128,7 @@ def test_row_groups_have_the_declared_size(many_rows: Frame, by_chunks: PrepareF
 
 
 def test_an_id_seen_in_an_earlier_chunk_is_quarantined(many_rows: Frame, by_chunks: PrepareFile) -> None:
-    """Later rows of an id are quarantined unchanged, also where its first row is bad; rows without an id are not."""
+    """Later rows of an id are quarantined unchanged, even if its first row is bad; rows without an id are not."""
     ids = many_rows["row_id"].where(many_rows.index % 1_000 != 0)
     rows = many_rows.assign(
         row_id=ids.mask(many_rows.index.isin([1_500, 5_400]), "row-10").mask(many_rows.index == 2_001, "row-11"),
@@ -150,7 +150,7 @@ def test_an_id_seen_in_an_earlier_chunk_is_quarantined(many_rows: Frame, by_chun
 
 
 def test_repeated_ids_over_the_declared_share_stop(many_rows: Frame, by_chunks: PrepareFile) -> None:
-    """Bad rows of all chunks, including repeated ids, are counted before they are compared with the limit."""
+    """Repeated ids of all chunks count as bad rows when the limit is checked."""
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index % 90 == 89, "row-10"))
     rows.to_parquet("data/rows.parquet", index=False)
     with pytest.raises(DataError) as caught:
@@ -163,7 +163,7 @@ def test_repeated_ids_over_the_declared_share_stop(many_rows: Frame, by_chunks: 
 
 @pytest.mark.parametrize("chunk_rows", [1_000, 1_234])
 def test_sample_does_not_depend_on_the_chunks(many_rows: Frame, by_chunks: PrepareFile, chunk_rows: int) -> None:
-    """The same rows are sampled whatever the size of a chunk."""
+    """The sample is the same for any size of chunks."""
     repeated_and_bad(many_rows).to_parquet("data/rows.parquet", index=False)
     whole = by_chunks("rows.parquet", len(many_rows), sample=0.5)
     assert abs(whole.report["rows"] - 3_000) < 150
@@ -236,7 +236,7 @@ def test_two_problems_of_one_row(mini_rows: Frame, mini_scorer: ScorerDeclaratio
 
 
 def test_windows_are_those_of_the_split(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """Sorted on disk and written by row groups, they are those that `split_by_time` makes of the same rows."""
+    """Windows that were sorted on disk and written by row groups equal those of `split_by_time`."""
     rows, scorer = mini_rows.assign(at=mini_rows["at"].dt.floor("h")), with_split(mini_scorer, label_delay_days=2.0)
     windows = split_by_time(check_rows(rows, scorer).clean, scorer)
     for name, window in prepared(rows, scorer).windows.items():
@@ -257,7 +257,7 @@ def test_report_describes_windows(mini_rows: Frame, mini_scorer: ScorerDeclarati
 def test_quarantine_of_a_sample_keeps_row_numbers(
     mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare
 ) -> None:
-    """With a sample, a quarantined row still carries its number in the file."""
+    """With a sample, a quarantined row still has its number in the file."""
     rows = mini_rows.assign(amount=mini_rows["amount"].where(mini_rows.index % 150 != 149, -1.0))
     quarantined = prepared(rows, with_split(mini_scorer, sample=0.5)).quarantined
     assert len(quarantined) > 0
@@ -326,7 +326,7 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
 def test_stage_that_stops_writes_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Frame], Frame] | None, message: str
 ) -> None:
-    """A stage that cannot continue names the file and the reason, and writes no output at all."""
+    """A stage that cannot continue names the file and the reason, and writes no output."""
     if change is None:
         (project / "data" / "rows.parquet").unlink()
     else:
@@ -342,7 +342,7 @@ def test_stage_that_stops_writes_nothing(
 def test_failure_on_the_command_line(
     project: Path, run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]]
 ) -> None:
-    """On the command line a failure is an exit status and one line, with build/ unchanged."""
+    """On the command line, a failure is an exit status and one line, and build/ is unchanged."""
     change_rows(project, lambda rows: rows.drop(columns="country"))
     before = files_below(project)
     done = run_stage(project, "prepare")
@@ -356,7 +356,7 @@ def test_failure_on_the_command_line(
 def test_warnings_are_reported_and_printed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Warnings do not stop the run."""
+    """Warnings are reported and printed, but do not stop the run."""
     change_rows(project, lambda rows: rows.assign(country="DE"))
     monkeypatch.chdir(project)
     stage.main("mini")
@@ -389,7 +389,7 @@ def test_full_disk_leaves_nothing_behind(
 
 
 def test_a_short_warmup_is_warned_of(remembered: Path) -> None:
-    """The first rows that are learned know three days of the past, and later ones thirty."""
+    """The first learned rows know only three days of the past, later ones thirty."""
     warnings = json.loads((remembered / "reports" / "mini" / "rows.json").read_text())["warnings"]
     (warning,) = [text for text in warnings if "warmup_days" in text]
     assert warning == (
@@ -400,7 +400,7 @@ def test_a_short_warmup_is_warned_of(remembered: Path) -> None:
 
 @pytest.mark.parametrize("name", ["transaction", "refund"])
 def test_the_shipped_scorers_warm_up_long_enough(name: str) -> None:
-    """Their monitors would watch the age of the data otherwise."""
+    """Otherwise their monitors would report the age of the data as drift."""
     assert not any(
         "warmup_days" in text for text in json.loads(Path(f"reports/{name}/rows.json").read_text())["warnings"]
     )

@@ -1,4 +1,4 @@
-"""The refit stage: with `split.refit` the model that ships learns the test window too, and is judged by its twin."""
+"""The refit stage: with `split.refit` the shipped model also learns the test window, and its twin is judged."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ BUILT, BUNDLE = Path("build", "mini"), Path("build", "bundles", "mini")
 
 @pytest.fixture
 def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the trained project, the working folder."""
+    """A copy of the trained project as the working folder."""
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
     monkeypatch.chdir(folder)
@@ -35,14 +35,14 @@ def manifest_in(folder: Path) -> dict[str, Any]:
 
 
 def test_without_a_declaration_nothing_is_fitted(trained: Path) -> None:
-    """Where refit is not declared the model that was judged ships, and no twin is kept."""
+    """Without `split.refit` the judged model itself ships, and no twin is kept."""
     assert list((trained / BUILT / "refit").iterdir()) == []
     assert list((trained / BUILT / "judged").iterdir()) == []
     assert set(manifest_in(trained / BUNDLE)["windows"]) == {"train", "calibrate", "test"}
 
 
 def test_the_model_that_ships_learns_the_calibration_window(project: Path) -> None:
-    """Where one is declared, so that no rows between those of training and test are missing."""
+    """A declared calibration window is learned too, so no rows between training and test are left out."""
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("{test: 0.2}", "{test: 0.2, calibrate: 0.2, refit: true}"))
     train = pd.read_parquet(BUILT / "rows" / "train.parquet")
@@ -57,7 +57,7 @@ def test_the_model_that_ships_learns_the_calibration_window(project: Path) -> No
 
 
 def test_the_model_that_ships_learns_the_test_window(trained: Path, project: Path) -> None:
-    """It is what the chosen parameters make of both windows; calibration and threshold stay, and it names its twin."""
+    """It is fitted to both windows with the chosen parameters, keeps calibration and threshold, and names its twin."""
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("{test: 0.2}", "{test: 0.2, refit: true}"))
     refit.main("mini")

@@ -1,4 +1,4 @@
-"""The release command: as a user runs it, what it says, and every mistake as one sentence."""
+"""The release command: run as by a user, its output, and one sentence for every mistake."""
 
 import json
 import os
@@ -28,19 +28,19 @@ class FakeTracker:
     address = "sqlite:///fake.db"
 
     def __init__(self) -> None:
-        """Begin with nothing; fail with this, if it is set."""
+        """Start without calls; `error` makes every call fail."""
         self.tracked: list[str] = []
         self.pointed: list[tuple[str, Pointer]] = []
         self.error: TrackError | None = None
 
     def track(self, scorer: str) -> str:
-        """The id of a scorer's run."""
+        """Keep the call; returns the id of a run."""
         self._fail()
         self.tracked.append(scorer)
         return f"run-of-{scorer}"
 
     def point(self, scorer: str, pointer: Pointer) -> None:
-        """Follow a pointer."""
+        """Keep the call."""
         self._fail()
         self.pointed.append((scorer, pointer))
 
@@ -51,7 +51,7 @@ class FakeTracker:
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
-    """A stand-in for MLflow, which takes seconds to import."""
+    """Replace MLflow, which takes seconds to import, by a stand-in."""
     fake = FakeTracker()
     monkeypatch.setattr(releasing, "Tracker", lambda: fake)
     return fake
@@ -68,7 +68,7 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
-    """Runs the command here, in the trained project, with a store elsewhere; returns what it prints."""
+    """Run the command in the trained project with a store elsewhere; returns its output."""
     monkeypatch.chdir(trained)
 
     def run(*arguments: str, store: str = str(folder_store)) -> str:
@@ -81,13 +81,13 @@ def command(
 
 @pytest.fixture
 def second(folder_store: FolderStoreWriter, variant: Callable[..., Path]) -> str:
-    """Another version that is released, as good as the packaged one."""
+    """Another released version, as good as the packaged one."""
     return publish(folder_store, variant(shift=0.01))
 
 
 @pytest.fixture
 def packaged(command: Command) -> str:
-    """The packaged version, once it was released and promoted."""
+    """The packaged version, released and promoted."""
     command("release")
     command("promote")
     return release.packaged_version("mini")
@@ -118,7 +118,7 @@ def test_refusal_ends_the_process_with_its_sentence(
 
 
 def test_release_publishes_and_tracks(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
-    """Releasing puts the packaged bundle of every declared scorer into the store, and updates no pointer."""
+    """The packaged bundle of every declared scorer is put into the store, and no pointer is updated."""
     printed = command("release")
     version = release.packaged_version("mini")
     assert folder_store.names("mini/bundles") == [version]
@@ -133,7 +133,7 @@ def test_release_publishes_and_tracks(command: Command, tracker: FakeTracker, fo
 def test_store_is_updated_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
-    """Where MLflow cannot be reached a release and an update are made all the same, with a warning."""
+    """If MLflow cannot be reached, releases and updates still succeed, with a warning."""
     tracker.error = TrackError("connection refused")
     assert command("release").endswith("WARNING: it is released, but not tracked. connection refused\n")
     assert folder_store.names("mini/bundles") == [release.packaged_version("mini")]
@@ -145,7 +145,7 @@ def test_store_is_updated_without_mlflow(
 def test_promotion_takes_the_packaged_version(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, second: str
 ) -> None:
-    """Without a version the packaged one is promoted, whatever else is in the store; MLflow gets every update."""
+    """Without --version the packaged version is promoted, and MLflow gets every update."""
     command("release")
     command("promote")
     assert read_pointer(folder_store, "mini").current == release.packaged_version("mini") != second
@@ -157,7 +157,7 @@ def test_promotion_takes_the_packaged_version(
 def test_rollback_and_shadow_take_a_version_and_a_reason(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
-    """Each prints the pointer; the shadow named none is no shadow, and a rollback keeps its reason."""
+    """Each command prints the pointer; "none" clears the shadow, and a rollback keeps its reason."""
     assert command("shadow", "--version", second) == f"mini: current {packaged}, previous None, shadow {second}\n"
     assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
     assert command("rollback", "--version", second) == f"mini: current {second}, previous {packaged}, shadow None\n"
@@ -169,7 +169,7 @@ def test_rollback_and_shadow_take_a_version_and_a_reason(
 def test_list_has_each_version_with_its_role_and_metrics(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str, variant: Callable[..., Path]
 ) -> None:
-    """Each version has a line: what it is now, if it is anything, and the metrics that it was evaluated with."""
+    """Each version has a line with its role, if any, and the metrics of its evaluation."""
     third, fourth = (publish(folder_store, variant(shift=shift)) for shift in (0.02, 0.03))
     command("promote", "--version", second)
     command("shadow", "--version", third)
@@ -185,7 +185,7 @@ def test_list_has_each_version_with_its_role_and_metrics(
 
 
 def test_list_has_the_latest_release_first(command: Command, folder_store: FolderStoreWriter, second: str) -> None:
-    """Versions are listed by when they were released, not by their names."""
+    """Versions are listed by the time of their release, not by name."""
     command("release")
     folder = folder_store.root / "mini" / "releases"
     notes = {name: folder / f"{name}.json" for name in folder_store.names("mini/bundles")}
@@ -199,7 +199,7 @@ def test_list_has_the_latest_release_first(command: Command, folder_store: Folde
 def test_list_marks_a_commit_with_changes(
     folder_store: FolderStoreWriter, variant: Callable[..., Path], commit: Callable[[str], str]
 ) -> None:
-    """A version is listed with its commit, shortened, and a + where files differed from it."""
+    """A version has its shortened commit, with a + if files differed from it."""
     head = commit("one")
     Path("kept.txt").write_text("another")
     publish(folder_store, variant(shift=0.01))
@@ -209,7 +209,7 @@ def test_list_marks_a_commit_with_changes(
 def test_list_has_every_update_with_its_reason(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
-    """After the versions come the pointer's updates, the latest first, each with its shadow and its reason."""
+    """Updates of the pointer follow the versions, the latest first, with shadows and reasons."""
     command("shadow", "--version", second)
     command("rollback", "--version", second, "--force", "a drill")
     updates = read_history(folder_store, "mini")
@@ -223,7 +223,7 @@ def test_list_has_every_update_with_its_reason(
 def test_address_without_a_store_is_told(
     command: Command, folder_store: FolderStoreWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first release and at a mistaken address nothing is listed; STORE names the store without --store."""
+    """Without a release, or at a wrong address, nothing is listed; STORE applies without --store."""
     with pytest.raises(SystemExit, match=r"^list: there is no store at .*/store, or nothing of mini in it; `make rel"):
         command("list")
     assert not folder_store.root.exists()
@@ -234,7 +234,7 @@ def test_address_without_a_store_is_told(
 
 
 def test_store_in_s3(command: Command, bucket: str) -> None:
-    """The command does with a prefix of a bucket what it does with a folder."""
+    """A prefix of a bucket works like a folder."""
     store = f"s3://{bucket}/models"
     command("release", store=store)
     command("promote", store=store)
@@ -255,14 +255,14 @@ def test_store_in_s3(command: Command, bucket: str) -> None:
     ],
 )
 def test_mistake_is_one_sentence(command: Command, arguments: str, error: str) -> None:
-    """What cannot be done ends the command with its sentence."""
+    """A command that cannot be carried out ends with a sentence."""
     command("release")
     with pytest.raises(SystemExit, match=rf"^{error}"):
         command(*arguments.split())
 
 
 def test_unusable_store_is_one_sentence(command: Command, folder_store: FolderStoreWriter) -> None:
-    """A store of another kind and a damaged pointer are named, with what would be right."""
+    """An unknown kind of store and a damaged pointer are named with what is allowed."""
     with pytest.raises(SystemExit, match=r"^list: STORE is 'gs://models'; it must be a folder, or s3://bucket or"):
         command("list", store="gs://models")
     folder_store.exchange_pointer("mini", b"{}", None)
@@ -274,14 +274,14 @@ def test_unusable_store_is_one_sentence(command: Command, folder_store: FolderSt
 def test_without_a_packaged_bundle_nothing_is_released(
     command: Command, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Where nothing was trained the error names the missing manifest."""
+    """If nothing was trained, the error names the missing manifest."""
     monkeypatch.chdir(project)
     with pytest.raises(SystemExit, match=rf"^{name}: build/bundles/mini/manifest\.json cannot be read: No such file"):
         command(name)
 
 
 def test_one_of_several_scorers_must_be_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where several scorers are declared, an update is of the named one."""
+    """With several declared scorers, an update needs a named one."""
     monkeypatch.chdir(PROJECT)
     with pytest.raises(SystemExit, match=r"^promote: SCORER= must name one of transaction, refund$"):
         command("promote")
@@ -290,7 +290,7 @@ def test_one_of_several_scorers_must_be_named(command: Command, monkeypatch: pyt
 def test_the_card_of_a_release(
     command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
 ) -> None:
-    """Who built and approved it, what it replaced, what changed, what a person is told; by default the current one."""
+    """The card has authors, approval, predecessor, changes and customer reasons, by default of the current version."""
     contract = json.loads((variant(shift=0.02) / MANIFEST).read_text())["contract"]
     contract["fields"]["visits"]["reason"] = {"code": "V1", "text": "Too many visits."}
     contract["fields"]["amount"]["changeable"] = True
@@ -323,7 +323,7 @@ def test_the_card_of_a_release(
 def test_the_documents_without_a_store(
     command: Command, folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
 ) -> None:
-    """Those of what is packaged, named by scorer and version, are those that its release has in the store."""
+    """The packaged bundle's documents, named by scorer and version, equal those of its release in the store."""
     out = tmp_path / "new" / "folder"
     paths = [out / f"mini-{packaged}.{ending}" for ending in ("openapi.json", "cdx.json")]
     printed = command("documents", "--out", str(out), store=str(tmp_path / "no store"))
@@ -338,7 +338,7 @@ def test_the_documents_without_a_store(
 @pytest.mark.usefixtures("packaged")
 @pytest.mark.parametrize("name", ["documents", "card"])
 def test_a_file_in_place_of_the_folder_is_one_sentence(command: Command, tmp_path: Path, name: str) -> None:
-    """Whether OUT itself or a folder above it is a file."""
+    """OUT itself, or a folder above it, may be a file."""
     (tmp_path / "file").write_text("kept")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(SystemExit, match=rf"^{name}: OUT is {out}, where a file is in the way; it must name a fo"):
@@ -349,7 +349,7 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(command: Command, tmp_pat
 def test_a_release_that_was_forced_says_so(
     command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
 ) -> None:
-    """With the reason, and with what the gate said; one that never served has no approval."""
+    """The card has the reason and the gate's objections; a version that never served has no approval."""
     worse = publish(folder_store, variant(slope=-1))
     command("card", "--scorer", "mini", "--version", worse, "--out", str(tmp_path))
     assert "never in production" in (tmp_path / f"mini-{worse}.md").read_text()
@@ -364,7 +364,7 @@ def test_a_release_that_was_forced_says_so(
 def test_the_card_after_a_rollback(
     command: Command, second: str, folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
 ) -> None:
-    """It is that of the last update that put the version into production, and of what that took the place of."""
+    """The card has the last update that made the version current, and the version that it replaced."""
     command("promote", "--version", second)
     command("rollback")
     command("card", "--scorer", "mini", "--out", str(tmp_path))
@@ -375,7 +375,7 @@ def test_the_card_after_a_rollback(
 
 
 def test_a_card_of_nothing_is_refused(command: Command) -> None:
-    """Where nothing is in production, and of a version that was never released."""
+    """A card is refused if no version is in production, or for a version that was never released."""
     command("release")
     with pytest.raises(SystemExit, match="no version of mini is in production; name one of `make releases` as VERSION"):
         command("card", "--scorer", "mini")

@@ -1,4 +1,4 @@
-"""Retraining: the gate's verdict on the challenger, what is written of it, and that a failure restores everything."""
+"""Retraining: the gate's verdict on the challenger, its report, and how a failure restores everything."""
 
 import json
 import os
@@ -24,13 +24,13 @@ from training.retrain import RetrainReport, challenge, pull_request_text, retrai
 
 
 def unreachable_tracker() -> None:
-    """MLflow whose server does not answer."""
+    """Raise the error of an MLflow server that does not answer."""
     raise TrackError("no answer")
 
 
 @dataclass
 class Retraining:
-    """A copy of the trained project as the working folder, its store, and DVC, whose calls are kept."""
+    """A copy of the trained project as the working folder, its store, and a stand-in for DVC that keeps its calls."""
 
     folder: Path
     store: FolderStoreWriter
@@ -40,7 +40,7 @@ class Retraining:
     dvc_calls: list[tuple[str, ...]] = field(default_factory=list)
 
     def dvc(self, *arguments: str) -> str:
-        """Keep a call of DVC."""
+        """Keep a call of DVC; returns or raises `dvc_output`."""
         self.dvc_calls.append(arguments)
         if isinstance(self.dvc_output, StageError):
             raise self.dvc_output
@@ -53,12 +53,12 @@ class Retraining:
         return version
 
     def package(self, bundle: Path) -> None:
-        """Put another bundle in the packaged one's place."""
+        """Replace the packaged bundle by another one."""
         shutil.rmtree(self.packaged)
         shutil.copytree(bundle, self.packaged)
 
     def run(self, *arguments: str) -> str | int | None:
-        """Run the command; returns what it ends with."""
+        """Run the command; returns its exit status or message."""
         self.monkeypatch.setattr("sys.argv", ["retrain", *arguments, "--store", str(self.store)])
         with pytest.raises(SystemExit) as ended:
             retrain.main()
@@ -94,7 +94,7 @@ def retraining(
 
 
 def test_first_model_serves(retraining: Retraining) -> None:
-    """Without a champion its own policy counts; the same data make the same version, which updates nothing."""
+    """Without a champion, the model's own policy decides; the same data give the same version and change nothing."""
     report = challenge(retraining.store, "mini", is_candidate=False)
     pointer = read_pointer(retraining.store, "mini")
     assert (report.version, report.champion, report.objections) == (pointer.current, None, ())
@@ -105,7 +105,7 @@ def test_first_model_serves(retraining: Retraining) -> None:
 
 @pytest.mark.parametrize("is_candidate", [False, True])
 def test_better_model_is_promoted_unless_it_is_a_candidate(retraining: Retraining, *, is_candidate: bool) -> None:
-    """The pointer keeps what the gate measured; a candidate waits for its pull request to be merged."""
+    """The pointer keeps the gate's figures; a candidate waits until its pull request is merged."""
     worse = retraining.promote(retraining.variant(slope=-1), force="for a test")
     report = challenge(retraining.store, "mini", is_candidate=is_candidate)
     pointer = read_pointer(retraining.store, "mini")
@@ -117,7 +117,7 @@ def test_better_model_is_promoted_unless_it_is_a_candidate(retraining: Retrainin
 
 @pytest.mark.parametrize("is_candidate", [False, True])
 def test_worse_model_is_released_but_does_not_serve(retraining: Retraining, *, is_candidate: bool) -> None:
-    """The gate's objections come back, whether or not it would have been promoted."""
+    """The gate's objections are reported, for candidates too."""
     champion = retraining.promote(retraining.packaged)
     retraining.package(retraining.variant(slope=-1))
     report = challenge(retraining.store, "mini", is_candidate=is_candidate)
@@ -127,7 +127,7 @@ def test_worse_model_is_released_but_does_not_serve(retraining: Retraining, *, i
 
 
 def test_command_writes_the_verdict_and_ends_with_its_status(retraining: Retraining) -> None:
-    """0 where the gate agrees, 3 where it refuses; retrain.json and .md say why."""
+    """The exit status is 0 if the gate agrees and 3 if it refuses; retrain.json and .md say why."""
     assert retraining.run("mini") == 0
     report = retraining.report
     assert (report["verdict"], report["champion"], report["objections"]) == ("promote", None, [])
@@ -142,7 +142,7 @@ def test_command_writes_the_verdict_and_ends_with_its_status(retraining: Retrain
 
 
 def test_command_says_where_the_gate_cannot_tell(retraining: Retraining) -> None:
-    """With an exit status of its own, because more rows would help."""
+    """The exit status differs from that of a refusal, because more rows would help."""
     params = retraining.folder / "params.yaml"
     params.write_text(params.read_text().replace("min_frauds: 20", "min_frauds: 26"))
     assert retraining.run("mini") == retrain.CANNOT_TELL == 5
@@ -166,7 +166,7 @@ def test_command_says_where_the_gate_cannot_tell(retraining: Retraining) -> None
 def test_mistake_is_one_sentence(
     retraining: Retraining, arguments: tuple[str, ...], error: str, dvc_commands: list[str]
 ) -> None:
-    """It names what is wrong and what would be right, before anything is trained or need be restored."""
+    """The sentence names the mistake and a remedy, before anything is trained or would have to be restored."""
     printed = str(retraining.run(*arguments))
     assert printed.startswith("retrain: ")
     assert error in printed
@@ -185,7 +185,7 @@ def test_mistake_is_one_sentence(
 def test_changed_data_are_left_alone(
     retraining: Retraining, rows: Path | None, output: str | StageError, error: str
 ) -> None:
-    """A failure would discard a user's own change, so only `dvc status` runs where there is one."""
+    """A failure would discard a user's own changes of data, so nothing but `dvc status` runs."""
     retraining.dvc_output = output
     with pytest.raises(StageError, match=error):
         retrain.retrain("mini", rows, str(retraining.store), is_candidate=False, signing_key="")
@@ -193,7 +193,7 @@ def test_changed_data_are_left_alone(
 
 
 def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In DVC's own words; where another of its processes holds the lock, with that one's id, after some seconds."""
+    """DVC's own words are shown, and if another DVC process keeps the lock for some seconds, its id."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"^`dvc status data\.dvc` failed: you are not inside of a DVC repository"):
         retrain.dvc("status", "data.dvc")
@@ -210,7 +210,7 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("working_folder")
 def test_two_retrainings_cannot_run_at_once() -> None:
-    """The second ends with an error; after the first has ended, another may begin."""
+    """The second one ends with an error; once the first has ended, another may start."""
     with retrain_lock(), pytest.raises(StageError, match="another retraining is running here"), retrain_lock():
         pass
     with retrain_lock():
@@ -218,14 +218,14 @@ def test_two_retrainings_cannot_run_at_once() -> None:
 
 
 def test_nothing_new_has_its_own_status(retraining: Retraining, capsys: pytest.CaptureFixture[str]) -> None:
-    """Rows that are all in the data already, as a schedule may bring them, end with 4."""
+    """If all new rows are in the data already, as on a schedule, the status is 4."""
     shutil.copy(retraining.folder / "data/rows.parquet", "new.parquet")
     assert retraining.run("mini", "--rows", "new.parquet") == retrain.NOTHING_NEW
     assert "rows are in data/rows.parquet already" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the status that shells know."""
+    """The exit status is the one that shells use for it."""
 
     def interrupted(*_arguments: str) -> str:
         raise KeyboardInterrupt
@@ -238,7 +238,7 @@ def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: py
 def test_failure_restores_everything(
     retraining: Retraining, capsys: pytest.CaptureFixture[str], output: str | StageError
 ) -> None:
-    """Reports and data.dvc have their bytes again, and DVC is to restore the data; where it cannot, that is printed."""
+    """Reports and data.dvc get their bytes back, and DVC restores the data; if it cannot, that is printed."""
     retraining.dvc_output = output
     report, pinned = retraining.folder / "reports/mini/rows.json", retraining.folder / "data.dvc"
     pinned.write_text("before")
@@ -260,7 +260,7 @@ def test_failure_restores_everything(
 
 
 def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
-    """With the gain's interval, and the window that both were judged on."""
+    """The text has the gain's interval and the window that both were judged on."""
     gain = Gain(challenger=0.5, champion=0.25, gain=0.25, low=0.2, high=0.3)
     measured = GateMeasures(
         window=("2026-01-01T00:00:00", "2026-01-08T00:00:00"),
@@ -292,6 +292,6 @@ def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
 
 
 def test_scorer_must_be_named(retraining: Retraining, capsys: pytest.CaptureFixture[str]) -> None:
-    """`make retrain` alone passes an empty name."""
+    """`make retrain` without SCORER passes an empty name."""
     assert retraining.run("") == 2
     assert "SCORER= must name a scorer of params.yaml" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Files of rows are scored to files of answers: no row lost or mixed up, and the same bytes after a crash."""
+"""Files of rows become files of answers: no row is lost or mixed up, and a crashed run ends in the same bytes."""
 
 import os
 import random
@@ -36,9 +36,9 @@ PROJECT = Path(__file__).parents[2]
 ADDED = ["fraud_probability", "is_flagged", "model_version"]
 EXPLAINED = [*ADDED, "reasons", "warnings"]
 PATIENCE_SECONDS = 120
-# Eighteen chunks of the 9,000 rows that a run may be killed among.
+# Eighteen chunks of 9,000 rows, between which a run may be killed.
 OPTIONS = ("--reasons", "--chunk-rows", "500")
-# By the kind of output: once there are so many files of a name.
+# When to kill a run, by kind of output: once this many files match the pattern.
 KILLED_AT = {
     "parquet": (("*/bundle", 1), ("*/*-*.json", 9), ("*/joined-*", 1)),
     "csv": (("*/*-*.json", 5), ("*/joined-*", 1)),
@@ -54,7 +54,7 @@ def scorer(mini_bundle: Path) -> Scorer:
 
 @pytest.fixture
 def run(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in the trained project: its exit status and its messages."""
+    """Run the command in the trained project; returns its exit status and its output."""
     monkeypatch.chdir(trained)
 
     def command(source: Path, output: Path, *options: str, scorer: str = "mini") -> tuple[int, str]:
@@ -72,7 +72,7 @@ def run(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 @pytest.fixture
 def rows(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
-    """The mini scorer's rows, with columns and types that it knows nothing of."""
+    """The mini scorer's rows, with more columns and types than it knows."""
     table = pa.Table.from_pandas(mini_rows, preserve_index=False)
     table = table.append_column("lines", pa.array([[n, n + 1] for n in range(len(table))], pa.list_(pa.int32())))
     table = table.append_column("branch", pa.array([None, 'Zürich, "City"'] * (len(table) // 2)).dictionary_encode())
@@ -82,13 +82,13 @@ def rows(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
 
 
 def assert_refused(run: Run, source: Path, output: Path, sentence: str, *options: str) -> None:
-    """A file is refused with a sentence, and not scored."""
+    """Check that a file is refused with this sentence and not scored."""
     status, message = run(source, output, *options)
     assert (status, sentence in message) == (1, True), message
 
 
 def answers_of(scorer: Scorer, path: Path) -> list[dict[str, Any]]:
-    """What the function's batch route answers to the rows of a file."""
+    """The answers of the function's batch route to the rows of a file."""
     table = read_columns(path, list(scorer.contract.fields))
     checked = {name: check_field(table[name], field)[0] for name, field in scorer.contract.fields.items()}
     requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
@@ -98,12 +98,12 @@ def answers_of(scorer: Scorer, path: Path) -> list[dict[str, Any]]:
 
 
 def text_of(answer: dict[str, Any], key: str) -> str | None:
-    """A list of an answer as JSON."""
+    """A list in an answer as JSON, or None if the answer lacks it."""
     return to_json(answer[key]).decode() if key in answer else None
 
 
 def test_each_row_has_the_answer_of_the_function(run: Run, scorer: Scorer, rows: Path, tmp_path: Path) -> None:
-    """To the last bit, with its reasons and warnings, whatever chunk it was in; the columns before it are untouched."""
+    """Answers equal to the last bit, with reasons and warnings, in any chunk; the input's columns are unchanged."""
     status, message = run(rows, tmp_path / "scored.parquet", "--reasons", "--chunk-rows", "700")
     assert (status, "1,500 rows by mini" in message, "0 rejected" in message) == (0, True, True)
     before, after = pq.read_table(rows), pq.read_table(tmp_path / "scored.parquet")
@@ -122,7 +122,7 @@ def test_each_row_has_the_answer_of_the_function(run: Run, scorer: Scorer, rows:
 def test_csv_and_parquet_of_the_same_rows_have_the_same_answers(
     run: Run, mini_rows: pd.DataFrame, rows: Path, tmp_path: Path
 ) -> None:
-    """Whichever kind of file is read or written."""
+    """Answers are the same for any kind of input and output."""
     csv = tmp_path / "rows.csv"
     mini_rows.to_csv(csv, index=False)
     for source, output in ((rows, "expected.parquet"), (csv, "scored.parquet"), (csv, "scored.csv")):
@@ -136,7 +136,7 @@ def test_csv_and_parquet_of_the_same_rows_have_the_same_answers(
 
 
 def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
-    """Letter by letter, also those of columns that the scorer knows nothing of."""
+    """All cells are kept letter by letter, even in columns that the scorer does not know."""
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     lines = ["country,note,amount", 'NA," a ""b"", c", 12.50', '"DE","two', 'lines",1e2', "FR,NA,007"]
     source.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> None:
-    """With all digits, and an empty cell for what is missing; a column that no CSV can hold is refused."""
+    """Numbers keep all digits, and missing values become empty cells; a column that no CSV can hold is refused."""
     assert "column lines as list<element: int32>" in run(rows, tmp_path / "out.csv")[1]
     plain = pq.read_table(rows).drop_columns("lines")
     pq.write_table(plain, rows)
@@ -162,7 +162,7 @@ def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> N
 
 
 def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp_path: Path) -> None:
-    """A field without a column is missing; a field that has two, or a required one that has none, is refused."""
+    """A field without a column is missing; two columns for a field, or none for a required one, are refused."""
     source, output = tmp_path / "in.csv", tmp_path / "out.parquet"
     source.write_text("amountUsd,country\n250,NA\n")
     assert run(source, output)[0] == 0
@@ -179,14 +179,14 @@ def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp
 
 @pytest.mark.parametrize("column", ["is_flagged", "rejected_row"])
 def test_an_added_column_that_exists_is_refused(run: Run, rows: Path, tmp_path: Path, column: str) -> None:
-    """By the name of the column, before anything is scored."""
+    """The refusal names the column, before anything is scored."""
     pq.write_table(pq.read_table(rows).append_column(column, pa.nulls(1500)), rows)
     assert_refused(run, rows, tmp_path / "out.parquet", f"{rows} has a column {column} already; rename it")
     assert not (tmp_path / "out.parquet").exists()
 
 
 def test_numbers_as_categories_do_not_depend_on_the_chunk(run: Run, tmp_path: Path) -> None:
-    """5411.0 stays 5411.0 where another row of the file has a fraction, and is 5411 where none has."""
+    """5411.0 stays 5411.0 if another row of the file has a fraction, and becomes 5411 otherwise."""
     table = pd.DataFrame({"amount": 5.0, "country": [5411.0, 5411.0, 7.5]})
     source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
     for n_rows, category in ((3, "5411.0"), (2, "5411")):
@@ -196,7 +196,7 @@ def test_numbers_as_categories_do_not_depend_on_the_chunk(run: Run, tmp_path: Pa
 
 
 def test_decimal_commas_of_declared_numbers_are_read(run: Run, rows: Path, tmp_path: Path) -> None:
-    """A file as a European Excel saves it gets the answers of the plain one; its cells stay as they are."""
+    """A file saved by a European Excel gets the answers of the plain file, and its cells stay as they are."""
     table = pd.read_parquet(rows)
     table.to_csv(tmp_path / "plain.csv", index=False)
     table.to_csv(tmp_path / "excel.csv", index=False, sep=";", decimal=",", encoding="utf-16", lineterminator="\r\n")
@@ -212,7 +212,7 @@ def test_decimal_commas_of_declared_numbers_are_read(run: Run, rows: Path, tmp_p
 def test_fields_without_a_column_and_columns_without_a_field_are_said(
     run: Run, mini_rows: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Before anything is scored; a column that is a field but for its spelling is refused."""
+    """Both are reported before anything is scored; a column that is a misspelt field is refused."""
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     mini_rows.drop(columns=["speed"]).rename(columns={"at": "null"}).to_csv(source, index=False)
     status, said = run(source, output)
@@ -229,7 +229,7 @@ def test_fields_without_a_column_and_columns_without_a_field_are_said(
 
 
 def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
-    """Write the rows as a CSV of which one line in a hundred is broken and as many are no requests; their lines."""
+    """Write a CSV in which one line in a hundred is broken, and as many are invalid; returns both sets of lines."""
     lines = rows.to_csv(index=False).splitlines()
     rng = np.random.default_rng(9)
     chosen = 1 + rng.permutation(len(rows))[: len(rows) // 50]
@@ -247,7 +247,7 @@ def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
 
 
 def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """Each with its line and text; all other rows have answers, and the exit status says that the share is too high."""
+    """Rejected rows have their line and text, all others their answers; the exit status says there are too many."""
     source, output = tmp_path / "in.csv", tmp_path / "out.parquet"
     broken, refused = broken_csv(source, mini_rows)
     status, message = run(source, output, "--chunk-rows", "333")
@@ -258,7 +258,7 @@ def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame
     rejected = pd.read_csv(tmp_path / "out.parquet.rejected.csv", dtype=str, keep_default_na=False)
     assert set(rejected["rejected_line"].astype(int)) == broken | refused
     assert rejected["rejected_line"].astype(int).is_monotonic_increasing
-    # One line of the header, and no cell has a line break here.
+    # One header line, and no cell spans lines here.
     assert rejected["rejected_row"].astype(int).tolist() == (rejected["rejected_line"].astype(int) - 1).tolist()
     lines = source.read_text().splitlines()
     for _, row in rejected.iterrows():
@@ -272,7 +272,7 @@ def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame
 
 
 def test_a_few_rejected_rows_are_no_failure(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """A later run that rejects none leaves no file of rejected rows."""
+    """A later run without rejected rows removes the file of rejected rows."""
     source, output, rejected = tmp_path / "in.parquet", tmp_path / "out.csv", tmp_path / "out.csv.rejected.csv"
     mini_rows.assign(country=mini_rows["country"].where(mini_rows.index != 7)).to_parquet(source)
     assert run(source, output)[0] == 0
@@ -284,7 +284,7 @@ def test_a_few_rejected_rows_are_no_failure(run: Run, mini_rows: pd.DataFrame, t
 
 
 def test_a_folder_is_scored_file_by_file(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """To files of the same names; together they are what the one file is."""
+    """Outputs have the inputs' names, and together equal those of a single file."""
     source, output, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole.parquet"
     source.mkdir()
     (source / "_SUCCESS").touch()
@@ -302,7 +302,7 @@ def test_a_folder_is_scored_file_by_file(run: Run, mini_rows: pd.DataFrame, tmp_
 
 
 def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """Also where all columns are texts, so that the schemas agree; nothing is left."""
+    """Both kinds are refused even if all columns are texts and the schemas agree; nothing is written."""
     source, output, texts = tmp_path / "in", tmp_path / "out", mini_rows.head(20).astype(str)
     source.mkdir()
     texts.to_csv(source / "a.csv", index=False)
@@ -322,7 +322,7 @@ def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tm
 def test_a_part_of_another_schema_is_refused(
     run: Run, mini_rows: pd.DataFrame, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], why: str
 ) -> None:
-    """Before anything is scored: the part, the column and both types."""
+    """The refusal, before anything is scored, names the part, the column and both types."""
     (tmp_path / "in").mkdir()
     mini_rows.to_parquet(tmp_path / "in" / "a.parquet", index=False)
     change(mini_rows).to_parquet(tmp_path / "in" / "b.parquet", index=False)
@@ -331,7 +331,7 @@ def test_a_part_of_another_schema_is_refused(
 
 
 def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
-    """A truncated file at once, one with damaged pages when they are read; the output of an earlier run is kept."""
+    """A truncated file is refused at once, one with damaged pages when they are read; an earlier output is kept."""
     content, output = rows.read_bytes(), tmp_path / "out.parquet"
     output.write_bytes(b"what was there before")
     start = pq.ParquetFile(rows).metadata.row_group(2).column(2).data_page_offset
@@ -343,7 +343,7 @@ def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
-    """A CSV may have no columns either; a Parquet file has a schema even then."""
+    """A CSV may even have no columns; a Parquet file always has a schema."""
     csv, output = tmp_path / "in.csv", tmp_path / "out.csv"
     for content in ("", "amount,country\n", "amount,country\n\n \n"):
         csv.write_text(content)
@@ -354,7 +354,7 @@ def test_a_file_without_rows_is_refused(run: Run, rows: Path, tmp_path: Path) ->
 
 
 def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
-    """The input by any name, its folder, a rejected file that is scored again, and files of others."""
+    """The input under any name, its folder, a file of rejected rows and others' files are never overwritten."""
     link, folder = tmp_path / "link.parquet", tmp_path / "folder"
     link.hardlink_to(rows)
     folder.mkdir()
@@ -384,7 +384,7 @@ def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path:
 def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, rows: Path, tmp_path: Path
 ) -> None:
-    """With what exists, and what would create it."""
+    """The message has what exists, or what would create it."""
     output = tmp_path / "out.csv"
     sentence = "score: params.yaml: there is no scorers.maxi; declared are mini"
     assert run(rows, output, scorer="maxi") == (1, sentence)
@@ -397,7 +397,7 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
 def test_the_stores_current_version_scores(
     run: Run, variant: Callable[..., Path], folder_store: FolderStoreWriter, rows: Path, tmp_path: Path
 ) -> None:
-    """Or the version that an option names."""
+    """The current version scores, unless an option names another."""
     older, newer = (publish(folder_store, variant(shift=shift)) for shift in (0.25, 0.5))
     update_pointer(folder_store, "mini", "promote", lambda _: {"current": newer})
     output, store = tmp_path / "out.parquet", ("--store", str(folder_store.root))
@@ -407,7 +407,7 @@ def test_the_stores_current_version_scores(
 
 
 def start(trained: Path, source: Path, output: Path, *, processes: int = 1) -> subprocess.Popen[str]:
-    """A real run, which is going to be killed; where it has two processes or more, these are its own."""
+    """Start a real run that is going to be killed, with this many processes of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     return subprocess.Popen(
         [sys.executable, "-m", "training.score", "mini", str(source), str(output), *OPTIONS],
@@ -420,7 +420,7 @@ def start(trained: Path, source: Path, output: Path, *, processes: int = 1) -> s
 
 
 def await_file(folder: Path, pattern: str, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until a run has so many files of a name, or has ended well, quicker than it could be looked at."""
+    """Wait until a run has this many files of a name, or has already ended successfully."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(list(folder.glob(pattern))) < count and process.poll() != 0:
         assert process.poll() is None, process.communicate()
@@ -438,7 +438,7 @@ def many(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KILLED_AT)
 def test_a_killed_run_goes_on(run: Run, trained: Path, many: Path, tmp_path: Path, kind: str) -> None:
-    """Killed again and again, at once, among its chunks and while it joins them, it ends in the undisturbed bytes."""
+    """Killed at its start, among its chunks and while joining them, it still ends in the undisturbed bytes."""
     undisturbed, output, before = tmp_path / f"undisturbed.{kind}", tmp_path / f"out.{kind}", b"what was there before"
     assert run(many, undisturbed, *OPTIONS)[0] == 0
     output.write_bytes(before)
@@ -449,7 +449,7 @@ def test_a_killed_run_goes_on(run: Run, trained: Path, many: Path, tmp_path: Pat
         time.sleep(seeded.random() * 0.02)
         process.kill()
         process.communicate()
-        # As near to the end as when it joins, it may have come to it.
+        # A run that is already joining may have ended.
         assert output.read_bytes() in {before, undisturbed.read_bytes() if "joined" in pattern else before}
     if work.exists():
         is_old = output.read_bytes() == before
@@ -460,7 +460,7 @@ def test_a_killed_run_goes_on(run: Run, trained: Path, many: Path, tmp_path: Pat
 
 
 def is_running(process: Path) -> bool:
-    """Whether a process of /proc is running, and not a zombie."""
+    """Whether a process in /proc is running and not a zombie."""
     try:
         return (process / "stat").read_text().rsplit(")", maxsplit=1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -468,7 +468,7 @@ def is_running(process: Path) -> bool:
 
 
 def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path) -> None:
-    """Its processes end with it."""
+    """A killed run's worker processes end with it."""
     process = start(trained, many, tmp_path / "out.parquet", processes=2)
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 1, process)
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -485,11 +485,11 @@ def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path
 
 
 def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path, tmp_path: Path) -> None:
-    """Where the input is another one, what was finished is discarded, and a message says so."""
+    """If the input has changed, finished chunks are discarded, and a message says so."""
     output = tmp_path / "out.parquet"
     process = start(trained, many, output)
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 2, process)
-    # It must not come to its end before it is looked at.
+    # Stopped, so that it does not end before it is examined.
     process.send_signal(signal.SIGSTOP)
     assert "is being written by another run" in run(many, output)[1]
     process.kill()
@@ -506,7 +506,7 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
 def test_a_full_disk_keeps_what_is_finished(
     run: Run, many: Path, tmp_path: Path, small_disk: Callable[[str], Path], size: str
 ) -> None:
-    """The message says so; with more room the same command goes on, to the same bytes."""
+    """The message says so; with more room the same command continues, to the same bytes."""
     options = ("--reasons", "--chunk-rows", "1000")
     assert run(many, tmp_path / "undisturbed.parquet", *options)[0] == 0
     output = small_disk(size) / "out.parquet"
@@ -524,7 +524,7 @@ def test_a_full_disk_keeps_what_is_finished(
 def test_an_input_that_changes_during_the_run_is_refused(
     run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file is left of it."""
+    """No output is left."""
     read = score.read_input_files
 
     def touched(path: Path) -> Any:  # noqa: ANN401 - as read_input_files
@@ -547,12 +547,12 @@ def test_an_input_that_changes_during_the_run_is_refused(
     ],
 )
 def test_a_missing_or_wrong_option_is_refused(run: Run, scorer: str, options: tuple[str, ...], sentence: str) -> None:
-    """A missing one as make passes it on: an empty text."""
+    """`make` passes a missing option as an empty text."""
     status, message = run(Path("in.csv"), Path("out.csv"), *options, scorer=scorer)
     assert (status, sentence in message) == (2, True), message
 
 
 def test_the_page_has_the_recorded_figures() -> None:
-    """Those of `python -m benchmarks.serving.batch --record`."""
+    """The figures are those of `python -m benchmarks.serving.batch --record`."""
     page = (PROJECT / "docs" / "batch-scoring.md").read_text(encoding="utf-8")
     assert batch.sentence(report("batch.json")) in " ".join(page.split())

@@ -1,4 +1,4 @@
-"""Selection: candidates on the same folds, their report, and the sentence on the shipped one."""
+"""Selection: candidates on the same folds, their report, and the sentence about the shipped one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_the_lead_is_described(precisions: dict[str, list[float]], sentence: str
 
 
 def test_summary_is_of_the_sample() -> None:
-    """Mean, sample standard deviation and the folds' own values."""
+    """A summary has the mean, the sample standard deviation and the folds' values."""
     assert candidate_summary((0.2, 0.4)) == {
         "mean": pytest.approx(0.3),
         "std": pytest.approx(0.1414214),
@@ -80,14 +80,14 @@ def drawn_fold(seed: int, n_validated: int) -> Fold:
 
 @pytest.fixture
 def folds(monkeypatch: pytest.MonkeyPatch) -> list[Fold]:
-    """Two folds, the last with fewer rows than latency is measured over."""
+    """Two folds, the last with fewer rows than latency calls."""
     monkeypatch.setattr(select, "LATENCY_CALLS", 60)
     return [drawn_fold(1, 100), drawn_fold(2, 50)]
 
 
 def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Each candidate has the metrics that scikit-learn computes for it on each fold, a size and latencies."""
-    # What joblib would do in other processes happens in this one, on one core.
+    # Run joblib's tasks in this process, on one core.
     with parallel_config(backend="sequential"), threadpool_limits(1):
         report, latencies = compare_candidates(folds, mini_scorer)
     assert list(report) == latencies["candidate"].tolist() == list(CANDIDATES)
@@ -104,9 +104,9 @@ def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scor
 
 
 def test_stage_reports_every_candidate(reported: Read) -> None:
-    """The report has a sentence, and per candidate mean, spread and folds of both metrics, and a size.
+    """The report has a sentence, and each candidate's mean, spread and folds of both metrics, and its size.
 
-    The table has a line per candidate with the report's numbers, and no time of any kind.
+    The table has a line for each candidate, with the report's numbers and no times.
     """
     report, table = reported("selection.json"), reported("selection.csv")
     assert report["verdict"] == describe_lead(report["candidates"])
@@ -130,7 +130,7 @@ def test_stage_prints_table_and_verdict(trained_output: tuple[Path, dict[str, st
 
 
 def test_latencies_are_no_output_of_dvc(trained: Path) -> None:
-    """The latencies, which no second run repeats, lie in a file that no stage declares, alone or in a folder."""
+    """Latencies, which are never reproduced, are in a file that no stage declares, alone or within a folder."""
     table = pd.read_csv(trained / "build" / "mini" / "latency.csv")
     assert table.columns.tolist() == ["candidate", "p50_ms", "p95_ms"]
     stages = YAML(typ="safe", pure=True).load(DVC)["stages"]

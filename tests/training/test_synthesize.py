@@ -1,4 +1,4 @@
-"""The synthetic rows: the same bytes, the planted patterns, and what is missing."""
+"""The synthetic rows: reproducible bytes, the planted patterns, and missing values."""
 
 import hashlib
 from pathlib import Path
@@ -54,7 +54,7 @@ COLUMNS = {
         "is_fraud": pa.int8(),
     },
 }
-# The share of missing values, at least and at most; every other column is complete.
+# Bounds of the share of missing values; every other column is complete.
 MISSING = {
     "transactions": {
         "gas_price": (0.04, 0.07),
@@ -84,12 +84,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def population_of(name: str) -> Population:
-    """The population behind the rows."""
+    """The population that the rows are drawn from."""
     return {"transactions": PAYERS, "refunds": CLAIMANTS}[name]
 
 
 def days_of(table: pa.Table) -> Integers:
-    """Whole days since the first one; the time is the second column."""
+    """Whole days since the start, from the second column, which is the time."""
     days: Integers = (table.column(1).to_numpy() - START) // np.timedelta64(1, "D")
     return days
 
@@ -109,7 +109,7 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
 
 
 def test_pinned_rows() -> None:
-    """The rows themselves are pinned, so that another processor or library version cannot change them unseen."""
+    """The rows themselves are pinned, so that a change by another processor or library version is noticed."""
     table = draw_transactions(200, SeedSequence(3)).table
     assert hashlib.sha256(table.to_pandas().to_csv(index=False).encode()).hexdigest() == PINNED_TRANSACTIONS
     table = draw_refunds(200, SeedSequence(3)).table
@@ -117,7 +117,7 @@ def test_pinned_rows() -> None:
 
 
 def test_files_carry_only_the_listed_columns(tmp_path: Path, name: str) -> None:
-    """A published file has the listed columns in order, of the listed types, and no metadata or segment."""
+    """The file has the listed columns and types in this order, and neither metadata nor the segment."""
     synthesize.synthesize(tmp_path / "data", n_transactions=3_000, n_refunds=2_000)
     file = pq.ParquetFile(tmp_path / "data" / f"{name}.parquet")
     schema = file.schema_arrow
@@ -127,7 +127,7 @@ def test_files_carry_only_the_listed_columns(tmp_path: Path, name: str) -> None:
 
 
 def test_rows_are_in_order_of_time_over_26_weeks(drawn: dict[str, Drawn], name: str) -> None:
-    """Times ascend and fill the first to the last of the 182 days; no id occurs twice."""
+    """Times ascend and cover all 182 days, and no id occurs twice."""
     table = drawn[name].table
     assert pc.count_distinct(table.column(0)).as_py() == N_ROWS
     assert (np.diff(table.column(1).to_numpy()) >= np.timedelta64(0, "us")).all()
@@ -147,7 +147,7 @@ def test_fraud_is_rare(drawn: dict[str, Drawn], name: str) -> None:
 
 
 def test_segments_have_their_declared_shares(drawn: dict[str, Drawn], name: str) -> None:
-    """Before the late day each segment is as common as declared, within four standard deviations."""
+    """Before the late day, each segment's share is the declared one, within four standard deviations."""
     population = population_of(name)
     before = drawn[name].segment[days_of(drawn[name].table) < LATE_PATTERN_DAY]
     segments = population.legitimate + population.fraud
@@ -169,7 +169,7 @@ def test_late_pattern_appears_only_late(drawn: dict[str, Drawn], name: str) -> N
 
 
 def test_late_chain_opens_late(drawn: dict[str, Drawn]) -> None:
-    """The last chain is unseen before its day, and legitimate customers use it afterwards."""
+    """The new chain is unseen before its day, and legitimate customers use it from then on."""
     rows = drawn["transactions"]
     is_new = np.array(rows.table["chain"].to_pylist()) == "MONAD"
     assert days_of(rows.table)[is_new].min() == LATE_CHAIN_DAY
@@ -177,7 +177,7 @@ def test_late_chain_opens_late(drawn: dict[str, Drawn]) -> None:
 
 
 def test_missing_values_stay_within_bounds(drawn: dict[str, Drawn], name: str) -> None:
-    """Only the listed columns miss values, each in its share."""
+    """Only the listed columns have missing values, each within its bounds."""
     table = drawn[name].table
     shares = {column: table[column].null_count / N_ROWS for column in table.column_names}
     assert {column for column, share in shares.items() if share} == set(MISSING[name])
@@ -186,14 +186,14 @@ def test_missing_values_stay_within_bounds(drawn: dict[str, Drawn], name: str) -
 
 
 def test_new_addresses_miss_their_average(drawn: dict[str, Drawn]) -> None:
-    """An address of less than a day misses its average far more often than the rest."""
+    """Addresses younger than a day lack their average far more often than others."""
     rows = drawn["transactions"].table.to_pandas()
     is_missing, is_new = rows["avg_tx_value"].isna(), rows["address_age_days"] < 1
     assert is_missing[is_new].mean() > 3 * is_missing[~is_new].mean()
 
 
 def test_the_columns_are_what_the_declared_history_computes(name: str) -> None:
-    """Where the rows have a column that the shipped scorer's history computes too, both are equal to the last bit."""
+    """A column that the shipped scorer's history also computes equals it to the last bit, if it is not missing."""
     scorer = declared_scorer({"transactions": "transaction", "refunds": "refund"}[name])
     draw = {"transactions": draw_transactions, "refunds": draw_refunds}[name]
     rows = draw(20_000, SeedSequence(4)).table.to_pandas()
@@ -211,7 +211,7 @@ def test_the_columns_are_what_the_declared_history_computes(name: str) -> None:
 
 
 def test_fraudsters_pose_as_customers(drawn: dict[str, Drawn]) -> None:
-    """Most senders whose account is taken over paid before; those of a burst of payments are new."""
+    """Most senders in account takeovers have paid before; senders in bursts of payments are new."""
     rows = drawn["transactions"].table.to_pandas().assign(segment=drawn["transactions"].segment)
     first = rows.groupby("sender_address")["segment"].first()
     senders = {kind: rows.loc[rows["segment"] == kind, "sender_address"].unique() for kind in rows["segment"].unique()}
@@ -221,7 +221,7 @@ def test_fraudsters_pose_as_customers(drawn: dict[str, Drawn]) -> None:
 
 def test_numbers_are_rounded_and_not_negative(drawn: dict[str, Drawn], name: str) -> None:
     """Every float has at most two decimals, and nothing is below zero."""
-    # The average is exact, so that it equals what the history computes.
+    # The average is not rounded, so that it equals the history's.
     numbers = (
         drawn[name]
         .table.to_pandas()
@@ -235,7 +235,7 @@ def test_numbers_are_rounded_and_not_negative(drawn: dict[str, Drawn], name: str
 
 
 def test_items_are_written_as_customers_write_them(drawn: dict[str, Drawn]) -> None:
-    """Most items are the catalogue's words in some case, and many are not word for word."""
+    """Most items have the catalogue's words in any case, but many do not match it literally."""
     names = {name.casefold() for name, _ in items()}
     wordings = drawn["refunds"].table["item"].drop_null().to_pylist()
     verbatim = np.mean([wording.casefold() in names for wording in wordings])
@@ -256,7 +256,7 @@ def test_catalogue_has_a_dozen_categories_without_duplicates(tmp_path: Path) -> 
 
 
 def test_docstring_states_the_patterns() -> None:
-    """The module's docstring gives every fraud pattern with the share it is drawn with."""
+    """The module's docstring lists every fraud pattern with its share."""
     lines = [line.split() for line in (synthesize.__doc__ or "").splitlines()]
     for population in (PAYERS, CLAIMANTS):
         for segment in population.fraud + population.late_fraud:
@@ -264,7 +264,7 @@ def test_docstring_states_the_patterns() -> None:
 
 
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
-    """A folder that exists is left alone; the command ends with one line that says what to do."""
+    """An existing folder is left alone, and the command ends with one line that has a remedy."""
     (tmp_path / "kept.txt").write_text("mine")
     with pytest.raises(SystemExit, match=r"exists already; move it, or name another folder with --out\."):
         synthesize.main(["--out", str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Runs, model versions and aliases in a real MLflow server, which follow a store's pointer."""
+"""Runs, model versions and aliases in a real MLflow server follow a store's pointer."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     places = ["--backend-store-uri", f"sqlite:///{folder}/db", "--artifacts-destination", str(folder / "artifacts")]
-    # Its jobs, which nothing here uses, would start ten processes.
+    # Its background jobs, which are not used here, would start ten processes.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 time.sleep(0.1)
         yield address
     finally:
-        # It serves in processes of its own.
+        # The server runs in processes of its own.
         os.killpg(process.pid, 15)
         process.wait(timeout=20)
 
@@ -67,13 +67,13 @@ def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.fixture
 def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:  # noqa: ARG001 - the working folder
-    """Connected to the server."""
+    """A tracker that is connected to the server."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     return Tracker()
 
 
 def variant(project: Path, shift: float) -> None:
-    """Put another version in the packaged bundle's place, as a new training would."""
+    """Replace the packaged bundle by another version, as a new training would."""
     bundle = project / "build" / "bundles" / "mini"
     write_variant(bundle, project / "new", shift=shift)
     shutil.rmtree(bundle)
@@ -81,13 +81,13 @@ def variant(project: Path, shift: float) -> None:
 
 
 def aliases(tracker: Tracker) -> dict[str, Any]:
-    """The bundle version of each alias."""
+    """The bundle version that each alias names."""
     numbers = tracker.client.get_registered_model(NAME).aliases
     return {alias: tracker.client.get_model_version(NAME, n).tags["bundle_version"] for alias, n in numbers.items()}
 
 
 def test_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
-    """Parameters, metrics with intervals, plots, the card, the bundle and its origin; unchanged, it is tracked once."""
+    """Parameters, metrics with intervals, plots, card, bundle and origin are tracked, and only once if unchanged."""
     run_id = tracker.track("mini")
     run = tracker.client.get_run(run_id)
     metrics = json.loads((project / "reports/mini/metrics.json").read_text())
@@ -107,7 +107,7 @@ def test_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
 
 
 def test_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
-    """It is a run of the same version, where the bundle is the same."""
+    """With another lock and the same bundle, it is another run of the same version."""
     first = tracker.track("mini")
     (project / "dvc.lock").write_text("schema: '2.0'\n")
     second = tracker.track("mini")
@@ -118,7 +118,7 @@ def test_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
 
 
 def test_aliases_follow_the_pointer(tracker: Tracker, project: Path, folder_store: FolderStoreWriter) -> None:
-    """Through promotes, a shadow and a rollback."""
+    """Aliases follow through promotions, a shadow and a rollback."""
     bundle = project / "build" / "bundles" / "mini"
     versions = []
     for shift in (0.0, 0.001, 0.002):
@@ -140,7 +140,7 @@ def test_aliases_follow_the_pointer(tracker: Tracker, project: Path, folder_stor
 def test_commands_keep_the_server_up_to_date(
     project: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After release and promote the champion's alias names the packaged version."""
+    """After release and promote, the champion alias names the packaged version."""
     variant(project, 0.003)
     for arguments in (["release"], ["promote", "--scorer", "mini", "--force", "a first"]):
         monkeypatch.setattr(sys, "argv", ["release", "--store", "store", *arguments])
@@ -150,7 +150,7 @@ def test_commands_keep_the_server_up_to_date(
 
 
 def test_unknown_version_is_an_error(tracker: Tracker, project: Path, folder_store: FolderStoreWriter) -> None:
-    """It was tracked elsewhere, or never."""
+    """The version was tracked elsewhere or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
     version = publish(folder_store, project / "other")
@@ -159,7 +159,7 @@ def test_unknown_version_is_an_error(tracker: Tracker, project: Path, folder_sto
 
 
 def test_unreachable_server_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the working folder
-    """With its address, and soon."""
+    """The error comes soon and has the address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
@@ -169,7 +169,7 @@ def test_unreachable_server_is_an_error(project: Path, monkeypatch: pytest.Monke
 
 
 def test_deleted_experiment_is_named_with_its_remedy(tracker: Tracker) -> None:
-    """Only its restoration helps, so the error says how; another try later would not."""
+    """Only restoring it helps, and the error says how."""
     tracker.track("mini")
     experiment = tracker.client.get_experiment_by_name(NAME).experiment_id
     tracker.client.delete_experiment(experiment)
@@ -181,7 +181,7 @@ def test_deleted_experiment_is_named_with_its_remedy(tracker: Tracker) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_run_of_another_job_is_left_alone(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the environment names a run, or an experiment, of somebody else, the scorer still gets its own."""
+    """If the environment names another job's run or experiment, the scorer still gets its own."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
@@ -192,7 +192,7 @@ def test_run_of_another_job_is_left_alone(server: str, monkeypatch: pytest.Monke
 
 
 def test_missing_bundle_is_no_fault_of_mlflow(tracker: Tracker, project: Path) -> None:
-    """What is not built is named, with the command that builds it."""
+    """The missing bundle is named, with the command that builds it."""
     shutil.rmtree(project / "build" / "bundles")
     with pytest.raises(TrackError, match=r"^build/bundles/mini/manifest\.json is missing; `make train` makes it$"):
         tracker.track("mini")
@@ -201,7 +201,7 @@ def test_missing_bundle_is_no_fault_of_mlflow(tracker: Tracker, project: Path) -
 def test_one_scorer_keeps_no_other_from_being_tracked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that can be tracked is; the command then ends with the sentences of the others."""
+    """Every scorer that can be tracked is; then the command ends with the errors of the others."""
 
     class HalfTracker:
         address = "sqlite:///half.db"

@@ -1,4 +1,4 @@
-"""Training: the model's settings, what it has learned, and the reference that drift is measured against."""
+"""Training: the model's settings, what it learns from, and the reference that drift is measured against."""
 
 import json
 import shutil
@@ -43,13 +43,13 @@ def contract_of(**fields: dict[str, str]) -> Contract:
 
 
 def column(values: list[float]) -> npt.NDArray[np.float32]:
-    """A matrix of one feature."""
+    """A matrix with a single feature."""
     return np.array(values, dtype=np.float32).reshape(-1, 1)
 
 
 @pytest.fixture
 def fit(mini_windows: dict[str, Frame], mini_scorer: ScorerDeclaration, mini_catalogue: Frame) -> Fit:
-    """Fits the mini scorer's pipeline on its training window, with another model, rows or resampling where given."""
+    """Fit the mini scorer's pipeline on its training window, or with another model, rows or resampling."""
 
     def fit_mini(model: Model = mini_scorer.model, rows: Frame | None = None, **resampling: Any) -> Any:  # noqa: ANN401 - no types
         declared = mini_scorer.resampling if not resampling else Resampling.model_validate(resampling)
@@ -60,7 +60,7 @@ def fit(mini_windows: dict[str, Frame], mini_scorer: ScorerDeclaration, mini_cat
 
 
 def test_given_parameters_reach_the_model(fit: Fit) -> None:
-    """The model has the numbers it was given, not the declared ones, the seed, and a base score of one half."""
+    """The model has the given parameters rather than the declared ones, the seed, and a base score of one half."""
     model = Model(
         rounds=11,
         max_depth=4,
@@ -81,7 +81,7 @@ def test_given_parameters_reach_the_model(fit: Fit) -> None:
 
 
 def test_class_weight_reaches_the_model(fit: Fit, mini_windows: dict[str, Frame]) -> None:
-    """With class weights declared, the model weighs frauds by the labels of its training rows."""
+    """With class weights, frauds are weighted by the labels of the training rows."""
     rows = mini_windows["train"].assign(is_fraud=np.arange(1_200) % 10 == 0)
     assert fit(Model(rounds=2), rows, method="class_weight", ratio=0.5)[-1].scale_pos_weight == 4.5
 
@@ -95,7 +95,7 @@ def test_directions_reach_the_model(mini_scorer: ScorerDeclaration) -> None:
 
 
 def test_exact_trees_have_no_bins() -> None:
-    """The exact tree method is requested without the bins that it does not have, and it learns."""
+    """The exact tree method, which has no bins, is requested without them, and learns."""
     model = build_model(Model(rounds=3, tree_method="exact"), contract_of(value={"type": "number"}), seed=7)
     assert (model.tree_method, model.max_bin) == ("exact", None)
     margin = model.fit(column([*range(60)]), np.arange(60) >= 30).predict(column([1, 58]), output_margin=True)
@@ -106,7 +106,7 @@ def test_exact_trees_have_no_bins() -> None:
 def test_the_model_is_scikit_learns(
     fit: Fit, mini_windows: dict[str, Frame], mini_scorer: ScorerDeclaration, method: str
 ) -> None:
-    """Where all rows are one chunk, the model is to the bit what XGBClassifier learns of the resampled rows."""
+    """If all rows form one chunk, the model equals XGBClassifier's on the resampled rows, to the bit."""
     keys = {"method": method, "ratio": 0.3, "neighbours": 3}
     encoder, resampler, model = (step for _, step in fit(**keys).steps)
     rows, label = mini_windows["train"], mini_windows["train"]["is_fraud"].to_numpy()
@@ -117,14 +117,14 @@ def test_the_model_is_scikit_learns(
 
 
 def test_margins_of_chunks_are_those_of_the_rows(fit: Fit, mini_windows: dict[str, Frame]) -> None:
-    """Scored by chunks, encoded rows have the margins of the rows."""
+    """Encoded rows that are scored by chunks have the same margins as the rows."""
     pipeline = fit()
     encoded = FeatureMatrix(pipeline[0].transform(mini_windows["test"]), 77)
     np.testing.assert_array_equal(matrix_margins(pipeline, encoded), margins(pipeline, mini_windows["test"]))
 
 
 def test_margins_follow_signals_alone(trained_pipeline: Any, trained_rows: Read) -> None:  # noqa: ANN401 - no types
-    """Ten times the amount raises the margin on average, as frauds are dearer; label, time and id change none."""
+    """Ten times the amount raises the mean margin; label, time and id change nothing."""
     rows = trained_rows("test")
     margin = margins(trained_pipeline, rows)
     assert margins(trained_pipeline, rows.assign(amount=rows["amount"] * 10)).mean() > margin.mean() + 0.5
@@ -133,27 +133,27 @@ def test_margins_follow_signals_alone(trained_pipeline: Any, trained_rows: Read)
 
 
 def test_reference_of_a_number() -> None:
-    """A number is described by its share of missing values and 101 percentiles of the others, where there are any."""
+    """A number is described by its share of missing values and 101 percentiles of the others, if there are any."""
     contract = contract_of(value={"type": "number"})
     values = [float(value) for value in range(101)] + [np.nan] * 99
     reference = describe(column(values), contract, {})["value"]
     assert reference["missing"] == 0.495
     percentiles = reference["percentiles"]
     assert (percentiles[0], percentiles[-1], len(percentiles)) == (0.0, 100.0, 101)
-    # The value at or below each percentile, so one less where a product of floats falls short of a whole number.
+    # Each value is at or below its percentile, so rounding of a product may give the next lower one.
     assert percentiles == pytest.approx(range(101), abs=1)
     assert describe(column([np.nan, np.nan]), contract, {}) == {"value": {"missing": 1.0, "percentiles": []}}
 
 
 def test_reference_of_a_category() -> None:
-    """A category is described by the shares of its labels and of the missing, which add up to 1."""
+    """A category is described by the shares of its levels and of missing values, which add up to 1."""
     contract = contract_of(value={"type": "category"})
     reference = describe(column([1, 1, 2, 0, np.nan]), contract, {"value": ["a", "b"]})
     assert reference == {"value": {"missing": 0.2, "shares": {"other": 0.2, "a": 0.4, "b": 0.2}}}
 
 
 def test_reference_where_a_label_is_called_other(mini_scorer: ScorerDeclaration, mini_catalogue: Frame) -> None:
-    """Data in which a category is really called "other" still have shares that add up to 1."""
+    """If a level is itself called "other", the shares still add up to 1."""
     rng = np.random.default_rng(8)
     rows = pd.DataFrame({name: np.full(300, np.nan) for name in mini_scorer.fields}).assign(
         amount=rng.random(300), country=["DE"] * 200 + ["other"] * 90 + ["rare"] * 10, item=None
@@ -175,7 +175,7 @@ def test_stage_reports_what_it_learned_from(reported: Read, trained_rows: Read) 
 
 
 def test_stage_trains_the_tuned_model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tuned file says is what is trained and reported, whatever params.yaml has."""
+    """The parameters of the tuned file are trained and reported, whatever params.yaml says."""
     project = Path(shutil.copytree(trained, tmp_path / "project"))
     tuned = Model(rounds=5, max_depth=2, learning_rate=0.1)
     (project / "build" / "mini" / "tuned.json").write_text(tuned.model_dump_json())
@@ -188,7 +188,7 @@ def test_stage_trains_the_tuned_model(trained: Path, tmp_path: Path, monkeypatch
 
 
 def test_stage_rebalances_as_the_folds_chose(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever params.yaml has, rows are rebalanced by the choice of the stage compare, which is reported."""
+    """The resampling that the compare stage chose is used and reported, whatever params.yaml says."""
     project = Path(shutil.copytree(trained, tmp_path / "project"))
     chosen = ChosenResampling(resampling=Resampling(method="class_weight", ratio=1.0), rounds=20)
     (project / "build" / "mini" / "resampling.json").write_text(chosen.model_dump_json())
@@ -202,7 +202,7 @@ def test_stage_rebalances_as_the_folds_chose(trained: Path, tmp_path: Path, monk
 
 
 def test_stage_describes_every_feature(trained: Path, trained_rows: Read, mini_scorer: ScorerDeclaration) -> None:
-    """The reference stands on the training rows as they are, without synthetic frauds."""
+    """The reference describes the training rows themselves, without synthetic frauds."""
     reference, rows = json.loads((trained / "build" / "mini" / "reference.json").read_text()), trained_rows("train")
     assert list(reference) == feature_names(mini_scorer.contract)
     assert reference["speed"]["missing"] == pytest.approx(rows["speed"].isna().mean(), abs=1e-6)
@@ -213,7 +213,7 @@ def test_stage_describes_every_feature(trained: Path, trained_rows: Read, mini_s
 def test_outputs_do_not_depend_on_the_hash_seed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_stage: Callable[..., Any]
 ) -> None:
-    """Every file of the stage has the same bytes in another process, the pickled pipeline too."""
+    """Every file of the stage, including the pickled pipeline, has the same bytes in another process."""
     project = Path(shutil.copytree(trained, tmp_path / "project"))
     monkeypatch.setenv("PYTHONHASHSEED", "12345")
     assert run_stage(project, "train").returncode == 0
@@ -222,6 +222,6 @@ def test_outputs_do_not_depend_on_the_hash_seed(
 
 
 def test_a_device_that_is_not_there_is_refused(mini_scorer: ScorerDeclaration) -> None:
-    """XGBoost itself would train on the processor, and say so in a warning at most."""
+    """XGBoost itself would train on the CPU with a warning at most."""
     with pytest.raises(StageError, match=r"compute\.device is cuda:1, which this XGBoost cannot use; install"):
         build_model(Model(), mini_scorer.contract, seed=7, device="cuda:1")

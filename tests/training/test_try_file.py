@@ -1,4 +1,4 @@
-"""A try: the folder for the results, the stages, and one run from end to end."""
+"""A try: the output folder, the stages, and one run from end to end."""
 
 import json
 import re
@@ -45,7 +45,7 @@ Payments = Callable[..., pd.DataFrame]
 
 
 def test_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
-    """A folder may be new, empty, or that of an earlier try, recognised by the first line of its params.yaml.
+    """A folder may be new, empty, or of an earlier try, which the first line of its params.yaml shows.
 
     A folder with other files, a file, and the repository itself are refused.
     """
@@ -63,7 +63,7 @@ def test_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
 
 
 def test_only_what_a_try_wrote_is_removed(tmp_path: Path) -> None:
-    """Another scorer's results and a user's own notes survive a new try."""
+    """A user's own files survive a new try, and only the earlier try's results are removed."""
     for file in ("notes.txt", "params.yaml", "data/shop.parquet", "data/mine.csv", "build/shop/model.ubj"):
         (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / file).touch()
@@ -73,7 +73,7 @@ def test_only_what_a_try_wrote_is_removed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def declared(tmp_path: Path, inferred: Callable[..., Inferred]) -> Path:
-    """The folder of a try with its params.yaml and data, before the first stage."""
+    """The folder of a try with its params.yaml and data, before the first stage runs."""
     file = inferred()
     write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", file, settings_for(file)))
     (tmp_path / "data").mkdir()
@@ -82,7 +82,7 @@ def declared(tmp_path: Path, inferred: Callable[..., Inferred]) -> Path:
 
 
 def test_failing_stage_has_its_own_message(declared: Path) -> None:
-    """The message of a stage that stops is the message of the try; of a traceback it says in which log it is."""
+    """The message of a stage that stops is shown; after a traceback, the message names the log that has it."""
     build = write(declared / "build", "a file in the place of a folder")
     with pytest.raises(StageError, match=r"^prepare failed \(.*build.*\); the traceback is in .*stages.log$"):
         run_stage("prepare", "shop", declared)
@@ -106,7 +106,7 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
 
 
 def test_warnings_of_columns_are_repeated(tmp_path: Path) -> None:
-    """The warnings of prepare's report are at hand beside the headline."""
+    """The warnings of prepare's report can be shown beside the headline."""
     folder = tmp_path / "reports" / "shop"
     folder.mkdir(parents=True)
     write(folder / "rows.json", json.dumps({"warnings": ["status GIVES THE LABEL AWAY"]}))
@@ -124,7 +124,7 @@ def test_warnings_of_columns_are_repeated(tmp_path: Path) -> None:
     ],
 )
 def test_operating_points_end_the_report(fields: str, money: str, tmp_path: Path, declared: Path) -> None:
-    """Three usual policies are described, with money where there is an amount, and how to ask for another."""
+    """Three usual policies are described, with money if there is an amount, and how to choose another one."""
     block = yaml.safe_load((declared / "params.yaml").read_text())
     block["scorers"]["shop"]["fields"] = yaml.safe_load(fields)
     write(tmp_path / "params.yaml", yaml.safe_dump(block, sort_keys=False))
@@ -154,14 +154,14 @@ def test_operating_points_end_the_report(fields: str, money: str, tmp_path: Path
 def test_missing_labels_are_told_in_a_users_words(
     has_fraud: Callable[[np.ndarray], np.ndarray], shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is trained the dates are told, and no setting is named that a try has no way to change."""
+    """The dates are reported before anything is trained, without naming settings that a try cannot change."""
     row = np.arange(2_000)
     rows = pd.DataFrame({"amount": row % 97 + 0.5, "shop": row % 7, "at": pd.Timestamp("2025-01-01")})
     rows["at"] += pd.to_timedelta(row // 20, unit="D")
     rows["is_fraud"] = ((row % 10 == 0) & has_fraud(row)).astype(int)
     rows.to_csv(tmp_path / "pay.csv", index=False)
     with pytest.raises(SystemExit) as refused:
-        # A folder in a file's place: what is not refused ends where the first file would be written.
+        # The output is below a file, so a run that is not refused ends when it creates its folder.
         main(
             [
                 "--data",
@@ -200,7 +200,7 @@ def test_missing_variables_show_the_usage(arguments: list[str], capsys: pytest.C
 
 
 def test_folder_that_cannot_be_created(tmp_path: Path, payments: Payments) -> None:
-    """An error of the system is one line."""
+    """A system error is reported in one line."""
     payments().to_csv(tmp_path / "pay.csv", index=False)
     out = write(tmp_path / "file", "") / "out"
     with pytest.raises(SystemExit, match=r"^try: .*file"):
@@ -210,17 +210,17 @@ def test_folder_that_cannot_be_created(tmp_path: Path, payments: Payments) -> No
 def test_equal_probabilities_change_the_policy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where more rows are equally risky than the usual policy may flag, it is a recall, and a warning says so."""
+    """If too many rows tie for the usual policy, it is replaced by a recall, and a warning says so."""
     monkeypatch.setattr(suggested_params, "TRIALS", 1)
     row = np.arange(1_200)
-    # A half of the rows: in each of the four blocks they have one probability, by that block's model.
+    # In each of the four blocks, half of the rows share one probability of that block's model.
     rows = pd.DataFrame({"is_new": row % 2 == 0, "is_fraud": (row % 20 == 0).astype(int)})
     rows.to_csv(tmp_path / "tied.csv", index=False)
     out = tmp_path / "out"
     main(["--data", str(tmp_path / "tied.csv"), "--label", "is_fraud", "--out", str(out)])
     printed = capsys.readouterr().out
     said = "WARNING: no threshold keeps the policy {review_rate: 0.05}, because more rows have the same, highest"
-    # As it happens, and beside the metrics.
+    # Once when it happens, and once beside the metrics.
     assert printed.count(said) == 2
     assert "The policy is recall: 0.9. For another" in printed
     assert declared_scorer("tied", out / "params.yaml").decision == Decision(recall=0.9)
@@ -228,7 +228,7 @@ def test_equal_probabilities_change_the_policy(
 
 
 def bursts(n_rows: int) -> pd.DataFrame:
-    """Payments of sixty days; a fraud is one of eight by a card within half an hour, and has no other sign."""
+    """Payments of sixty days, in which frauds come as eight of one card within half an hour and have no other sign."""
     draw = np.random.default_rng(1)
     n_bursts = n_rows // 400
     n_usual = n_rows - 8 * n_bursts
@@ -246,7 +246,7 @@ def bursts(n_rows: int) -> pd.DataFrame:
 
 
 def test_histories_that_help_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of cards, devices and merchants each is tried; who has bursts of frauds is remembered, who has none is not."""
+    """Histories of cards, devices and merchants are tried; only those with bursts of frauds are kept."""
     bursts(6_000).to_csv(tmp_path / "bursts.csv", index=False)
     inferred, _ = inferred_file(tmp_path / "bursts.csv", "is_fraud", "at", 0.0)
     folder, blocks = tmp_path / "out", proposed_blocks(inferred, 0.0)
@@ -265,7 +265,7 @@ def test_histories_that_help_are_kept(tmp_path: Path, capsys: pytest.CaptureFixt
     assert declared.history
     assert set(declared.history.entities) & {"card", "device"}
     assert "merchant" not in declared.history.entities
-    # A merchant is still among what is counted of a card.
+    # A merchant is still counted among a card's features.
     assert "merchant" in declared.fields
     gain = re.search(r"(?:card|device): kept, \+([0-9.]+)", printed)
     assert gain
@@ -306,6 +306,6 @@ def test_file_becomes_a_scorer(
         assert Path("out", file).is_file()
     assert declared_scorer("pay", Path("out/params.yaml")).label == "label"
     assert json.loads(Path("out/reports/pay/metrics.json").read_text())["roc_auc"] > 0.8
-    # Reports are printed by the stages as JSON, which is for the log alone.
+    # Stages print their reports as JSON, which only the log has.
     assert '\n "windows": {\n' in Path("out", LOG).read_text()
     assert '"windows"' not in printed.out

@@ -1,4 +1,4 @@
-"""Tuning: the settings of the trials, the best of them, and the model that train makes of it."""
+"""Tuning: the trials' settings, the best of them, and the model that `train` makes of it."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def folds() -> list[Fold]:
 
 
 def tuning(scorer: Scorer, model: Keys, **keys: object) -> Scorer:
-    """The scorer with these pinned parameters and this way of tuning."""
+    """The scorer with these pinned parameters and this tuning."""
     blocks = {"model": Model.model_validate(model), "tuning": Tuning.model_validate({"mode": "tpe"} | keys)}
     return scorer.model_copy(update=blocks)
 
@@ -59,14 +59,14 @@ def made_trial(*folds: float, is_reference: bool = False) -> Trial:
 
 @pytest.mark.parametrize("name", TUNED)
 def test_default_lies_in_the_space(name: str) -> None:
-    """What the search begins with is a setting that it could have drawn itself."""
+    """The search space contains the default, with which the search starts."""
     value = getattr(Model(), name)
     assert SPACE[name](optuna.trial.FixedTrial({name: value})) == value
 
 
 @pytest.mark.parametrize("name", TUNED)
 def test_space_holds_models_only(name: str) -> None:
-    """Whatever the search may draw is a value that a model can have."""
+    """Every value in the search space is valid for a model."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
         Model.model_validate({name: SPACE[name](study.ask())})
@@ -83,25 +83,25 @@ def test_space_holds_models_only(name: str) -> None:
     ids=["nothing pinned", "depth pinned", "a grid", "exact trees, which have no bins"],
 )
 def test_searched_parameters(mini_scorer: Scorer, model: Keys, keys: Keys, searched: list[str]) -> None:
-    """The search takes what the model leaves open and its trees have, in one order; with a grid, only the grid's."""
+    """The search takes the unpinned parameters that its trees have, in a fixed order; a grid takes only its own."""
     assert searched_parameters(tuning(mini_scorer, model, **keys)) == searched
 
 
 def test_trials_keep_what_is_pinned(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """The first trial has the declared values and the defaults; the others vary only what is left open, in 4 digits."""
+    """The first trial has declared and default values; the others vary only unpinned ones, rounded to 4 digits."""
     scorer = tuning(mini_scorer, FAST | {"max_depth": 2, "learning_rate": 0.25}, trials=4)
     models = [trial.model for trial in trials(folds, scorer)]
     assert models[0] == Model(rounds=8, threads=1, max_depth=2, learning_rate=0.25)
     pinned = {(model.rounds, model.max_depth, model.learning_rate, model.threads) for model in models}
     assert pinned == {(8, 2, 0.25, 1)}
     assert len({model.subsample for model in models}) == 4
-    # Four digits, so that another processor's last bits lead to the same settings.
+    # Four digits, so that last bits of another processor lead to the same settings.
     for value in (getattr(model, name) for model in models for name in TUNED):
         assert value == float(f"{value:.4g}")
 
 
 def test_one_seed_one_search(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """The scorer's seed is the search's: searched twice, the trials are the same; another seed has others."""
+    """The scorer's seed gives the same trials each time, and another seed gives others."""
     scorer = tuning(mini_scorer, FAST, trials=12)
     first, again = (search(folds, scorer) for _ in range(2))
     assert first == again
@@ -119,7 +119,7 @@ def test_one_seed_one_search(folds: list[Fold], mini_scorer: Scorer) -> None:
     ids=["all pinned", "mode none", "one trial"],
 )
 def test_nothing_to_search_is_one_trial(folds: list[Fold], mini_scorer: Scorer, model: Keys, keys: Keys) -> None:
-    """Where there is nothing to choose from, the declared model is the only trial."""
+    """If there is nothing to search, the declared model is the only trial."""
     scorer = tuning(mini_scorer, model, **keys)
     [only] = trials(folds, scorer)
     assert n_trials(scorer) == 1
@@ -128,7 +128,7 @@ def test_nothing_to_search_is_one_trial(folds: list[Fold], mini_scorer: Scorer, 
 
 
 def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """After the declared setting come all combinations of the grid, each once and on all folds."""
+    """The declared setting is tried first, then every combination of the grid once, on all folds."""
     scorer = tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [2, 3], "learning_rate": [0.1, 0.2, 0.3]})
     first, *others = trials(folds, scorer)
     assert first.model == scorer.model
@@ -141,7 +141,7 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) ->
 
 
 def test_trials_use_the_model_that_train_makes(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """A setting's value on a fold is the average precision of the model that train would make."""
+    """A setting's value on a fold is the average precision of the model that `train` would fit."""
     model = Model(rounds=8, max_depth=2, threads=1)
     for fold, precision in zip(folds, trial_of(model, folds, mini_scorer).folds, strict=True):
         fitted = build_model(model, mini_scorer.contract, seed=mini_scorer.seed).fit(fold.train, fold.train_label)
@@ -150,7 +150,7 @@ def test_trials_use_the_model_that_train_makes(folds: list[Fold], mini_scorer: S
 
 
 def test_a_trial_has_the_rounds_that_suit_it(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """Without declared rounds a trial's model has those of its fits, as a value that train keeps."""
+    """Without declared rounds, a trial's model has those of its fits, pinned so that `train` keeps them."""
     model = Model(max_depth=2, learning_rate=0.3)
     trial = trial_of(model, folds, mini_scorer)
     fits = fit_folds(folds, mini_scorer, model)
@@ -159,14 +159,14 @@ def test_a_trial_has_the_rounds_that_suit_it(folds: list[Fold], mini_scorer: Sco
 
 
 def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """Settings are tried with the weight of frauds that the shipped model will have."""
+    """Trials use the weight of frauds that the shipped model will have."""
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=1.0)})
     model = Model(rounds=8)
     assert trial_of(model, folds, weighted).folds != trial_of(model, folds, mini_scorer).folds
 
 
 def test_time_limit_stops_the_search(folds: list[Fold], mini_scorer: Scorer, capsys: Capture) -> None:
-    """A search that is out of time ends after the current trial, and prints that it did and what that means."""
+    """A search that runs out of time ends after the current trial, and the output says what this means."""
     results = search(folds, tuning(mini_scorer, FAST, trials=50, time_limit_minutes=1e-9))
     assert len(results) == 1
     assert capsys.readouterr().out.splitlines()[-1] == (
@@ -175,7 +175,7 @@ def test_time_limit_stops_the_search(folds: list[Fold], mini_scorer: Scorer, cap
 
 
 def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, capsys: Capture) -> None:
-    """Each trial that is the best so far is announced with its number and its average precision."""
+    """Each best trial so far is announced with its number and average precision."""
     results = search(folds, tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [1, 2, 4]}))
     expected = [
         f"trial {number}: average precision {trial.mean:.4f}, the best so far"
@@ -189,13 +189,13 @@ def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, caps
 @pytest.mark.parametrize(
     ("others", "best"),
     [
-        # Ahead by .01 +- .01, and by .019 +- .01, is within two standard errors.
+        # Leads of .01 +- .01 and .019 +- .01 are within two standard errors.
         ([(0.50, 0.62)], 0),
         ([(0.509, 0.629)], 0),
-        # Ahead by .021 +- .01.
+        # A lead of .021 +- .01 is not.
         ([(0.511, 0.631)], 1),
         ([(0.51, 0.61)], 1),
-        # Only the best is compared with the default: it is ahead by .055 +- .055.
+        # Only the best trial is compared with the default: its lead is .055 +- .055.
         ([(0.51, 0.61), (0.50, 0.71)], 0),
         ([(0.4, 0.5), (0.4, 0.5)], 0),
         ([(0.5, 0.6)], 0),
@@ -203,7 +203,7 @@ def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, caps
     ],
 )
 def test_the_default_stays_within_two_standard_errors(others: list[tuple[float, ...]], best: int) -> None:
-    """Another setting is taken where its gain over the default exceeds two standard errors of that gain."""
+    """Another setting is chosen only if its gain over the default exceeds two standard errors of that gain."""
     results = [made_trial(0.50, 0.60), *(made_trial(*folds) for folds in others)]
     assert best_of(results) is results[best]
 
@@ -213,7 +213,7 @@ PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 
 @given(st.lists(PRECISIONS, min_size=1, max_size=8), PRECISIONS)
 def test_best_of_a_grid_is_its_maximum(grid: list[list[float]], declared: list[float]) -> None:
-    """With a grid its best setting is taken, of equals the first, whatever the declared one beside it is worth."""
+    """The best setting of a grid is chosen, the first of equals, even if the declared one is better."""
     results = [made_trial(*declared, is_reference=True), *(made_trial(*folds) for folds in grid)]
     best = best_of(results)
     assert best.mean == max(trial.mean for trial in results[1:])
@@ -221,12 +221,12 @@ def test_best_of_a_grid_is_its_maximum(grid: list[list[float]], declared: list[f
 
 
 def test_mean_is_rounded_as_it_is_reported() -> None:
-    """Trials that differ beyond the sixth digit are equals, on every processor."""
+    """Trials that differ only after the sixth digit are equal, on every processor."""
     assert made_trial(0.1234561, 0.1234562).mean == made_trial(0.1234563, 0.1234561).mean == 0.123456
 
 
 def test_gain_is_described() -> None:
-    """The gain is reported beside its standard error, and that the same folds chose it; so is the lack of one."""
+    """The gain is reported with its standard error and the fact that the same folds chose it, or its absence."""
     default, worse, better = made_trial(0.5, 0.5), made_trial(0.4, 0.4), made_trial(0.65, 0.8)
     assert describe_gain([default]) == (
         "nothing was searched; the declared and default values have average precision 0.5000"
@@ -243,7 +243,7 @@ def test_gain_is_described() -> None:
 
 
 def test_gain_of_a_grid_is_that_of_its_best_setting() -> None:
-    """Not of the declared values, which are only the reference: where they are better the sentence says so."""
+    """The declared values are only the reference; if they are better, the sentence says so."""
     worst, worse, better = made_trial(0.3, 0.3), made_trial(0.4, 0.4), made_trial(0.6, 0.6)
     reference = made_trial(0.5, 0.5, is_reference=True)
     assert describe_gain([reference, worse, worst]) == (
@@ -258,7 +258,7 @@ def test_gain_of_a_grid_is_that_of_its_best_setting() -> None:
 
 
 def test_stage_writes_a_model_that_is_whole(trained: Path, reported: Read, mini_scorer: Scorer) -> None:
-    """The tuned file is a model in which every parameter stands, the pinned ones as declared."""
+    """The tuned file is a model with every parameter, the pinned ones as declared."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     assert tuned.pinned == set(Model.model_fields)
     for name in mini_scorer.model.pinned:
@@ -267,7 +267,7 @@ def test_stage_writes_a_model_that_is_whole(trained: Path, reported: Read, mini_
 
 
 def test_stage_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:
-    """The report has each trial's setting and precision, the written setting as the best; the table the best so far."""
+    """The report has each trial's setting and precision and the chosen one, and the table the best so far."""
     report, table = reported("tuning.json"), reported("tuning.csv")
     assert (report["mode"], report["searched"]) == ("tpe", searched_parameters(mini_scorer))
     precisions = [trial["average_precision"] for trial in report["trials"]]
@@ -282,7 +282,7 @@ def test_stage_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:
 
 
 def test_train_makes_the_tuned_model(trained: Path, trained_rows: Read, mini_scorer: Scorer) -> None:
-    """The fitted booster is, to the bit, what the tuned values make of the training rows."""
+    """The booster equals, to the bit, a model fitted with the tuned values to the training rows."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     encoder, resampler, model = (step for _, step in joblib.load(trained / "build/mini/pipeline.joblib").steps)
     rows = trained_rows("train")

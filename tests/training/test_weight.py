@@ -1,4 +1,4 @@
-"""Rows that stand for several requests, as the control group does, count so often from training to the gate."""
+"""Rows that stand for several requests, such as a control group's, count that often from training to the gate."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ WEIGHTED = DAYS.replace("test_days: 12", "test_days: 12, weight: stands_for")
 
 
 def test_fractions_are_carried_on() -> None:
-    """Three rows of a third are one request; a row of 33.3 stands for 33 or 34, and all together for their sum."""
+    """Three rows of a third make one request; rows of 33.3 stand for 33 or 34, and together for their exact sum."""
     assert repeated(np.array([1 / 3] * 3 + [0.0, 2.0])).tolist() == [2, 4, 4]
     times = np.bincount(repeated(np.full(300, 100 / 3)))
     assert set(times) == {33, 34}
@@ -33,7 +33,7 @@ def test_fractions_are_carried_on() -> None:
 
 
 def test_a_window_repeats_rows_across_row_groups(tmp_path: Path) -> None:
-    """Columns, row groups and rows at positions agree, whatever the groups are."""
+    """Columns, row groups and rows at positions agree for any row groups."""
     rows = pd.DataFrame({"value": np.arange(10.0), "times": [0, 1, 3, 0, 2, 1, 0, 0, 4, 0.0]})
     rows.to_parquet(tmp_path / "rows.parquet", row_group_size=3)
     window = Window(tmp_path / "rows.parquet", weight="times")
@@ -50,7 +50,7 @@ def test_a_window_repeats_rows_across_row_groups(tmp_path: Path) -> None:
 
 
 def test_copies_are_read_in_parts_of_the_size_of_a_group(tmp_path: Path) -> None:
-    """However often a row stands for a request: no more rows are in memory at once than a group has."""
+    """However many requests a row stands for, no more rows than a row group has are in memory at once."""
     rows = pd.DataFrame({"value": np.arange(10.0), "times": [50.0, *[1.0] * 9]})
     rows.to_parquet(tmp_path / "rows.parquet", row_group_size=5)
     window = Window(tmp_path / "rows.parquet", weight="times")
@@ -62,14 +62,14 @@ def test_copies_are_read_in_parts_of_the_size_of_a_group(tmp_path: Path) -> None
 
 @pytest.fixture
 def weighted_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
-    """The mini scorer's rows in order of time, of which frauds stand for three requests and others for none to two."""
+    """The mini scorer's rows in order of time; each fraud stands for three requests, other rows for none to two."""
     draws = np.random.default_rng(8).integers(0, 3, len(mini_rows))
     times = np.where(mini_rows["is_fraud"] == 1, 3.0, draws)
     return mini_rows.assign(stands_for=times).sort_values("at", kind="stable", ignore_index=True)
 
 
 def content_of(folder: Path, *places: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """What a project's file holds."""
+    """The content of a project's JSON file."""
     return json.loads(Path(folder, *places).read_text())
 
 
@@ -78,7 +78,7 @@ def test_rows_count_as_if_they_were_written_so_often(
     train_on: Callable[[str, str, pd.DataFrame], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Model, calibration, thresholds, reference distributions, metrics and gate are equal; the intervals are wider."""
+    """Model, calibration, thresholds, baseline, metrics and gate equal those of copied rows; intervals are wider."""
     written = weighted_rows.loc[repeated(weighted_rows["stands_for"].to_numpy())].drop(columns="stands_for")
     written["row_id"] = [f"written-{number}" for number in range(len(written))]
     folders = train_on("weighted", WEIGHTED, weighted_rows), train_on("written", DAYS, written)
@@ -102,7 +102,7 @@ def test_rows_count_as_if_they_were_written_so_often(
         verdicts.append(judge_challenger(contender, contender, window, declared_scorer("mini")).measured)
     assert verdicts[0].rows == verdicts[1].rows == rows["test"]["rows"]
     assert verdicts[0].average_precision == verdicts[1].average_precision
-    # A fraud that stands for three shows no more than one.
+    # A fraud that stands for three is no more evidence than one.
     weighted = json.loads((folders[0] / "reports" / "mini" / "rows.json").read_text())["windows"]["test"]["frauds"]
     gate = Gate(min_frauds=weighted // 3 + 1)
     for folder, is_doubted in zip(folders, (True, False), strict=True):
@@ -120,11 +120,11 @@ def test_rows_count_as_if_they_were_written_so_often(
 
 
 def test_a_history_counts_each_row_once(train_on: Callable[[str, str, pd.DataFrame], Path], remembered: Path) -> None:
-    """A row of weight 0, blocked and of unknown label, is part of the past; the function computes what training did."""
+    """Rows of weight 0, blocked and without a known label, are part of the past; function and training agree."""
     rows, rng = remembered_rows(), np.random.default_rng(9)
     weights = rng.choice([0.0, 1.0, 100 / 3], len(rows), p=[0.1, 0.8, 0.1])
     params = REMEMBERED_PARAMS.replace("{test: 0.2", "{test: 0.2, weight: stands_for")
-    # package compares the function with training, row by row.
+    # The package stage compares the function with training, row by row.
     folder = train_on("weighted", params, rows.assign(stands_for=weights))
     read = [pd.read_parquet(place / "build" / "mini" / "rows" / "train.parquet") for place in (folder, remembered)]
     pd.testing.assert_frame_equal(read[0].drop(columns="stands_for"), read[1])
@@ -133,7 +133,7 @@ def test_a_history_counts_each_row_once(train_on: Callable[[str, str, pd.DataFra
 def test_a_weight_is_a_number(
     prepared: Callable[..., Any], weighted_rows: pd.DataFrame, mini_scorer: ScorerDeclaration
 ) -> None:
-    """Rows without one, or with one that cannot be, are set aside with a sentence."""
+    """Rows without a weight, or with an impossible one, are quarantined with a reason."""
     scorer = mini_scorer.model_copy(update={"split": mini_scorer.split.model_copy(update={"weight": "stands_for"})})
     weights = [np.nan, -1, 10_001, np.inf]
     rows = weighted_rows.assign(stands_for=[*weights, *weighted_rows["stands_for"][len(weights) :]])

@@ -1,4 +1,4 @@
-"""A user's folder in which tests run a command."""
+"""A user's folder, in which tests run commands."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ class Workplace:
         return self.folder / "reports" / "mini"
 
     def run(self, command: ModuleType, *arguments: str) -> Any:  # noqa: ANN401 - None, an int or a text
-        """Run a command in this process; returns what it exits with: None, a status or a sentence."""
+        """Run a command in this process; returns its exit status or message, or None."""
         self.monkeypatch.setattr(sys, "argv", [command.__name__, *arguments])
         try:
             command.main()

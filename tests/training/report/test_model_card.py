@@ -1,4 +1,4 @@
-"""The model card: the facts that reports become, and the sentences of the template that they choose."""
+"""The model card: the facts that it takes from reports, and the template's sentences that they select."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ VERDICTS = {
     "broken": "%): **NOT kept.**",
     "no promise": "This policy promises no level",
 }
-# What the card says of the reports as they are.
+# Sentences of the card for the unchanged reports.
 USUAL = (
     "recall was 80.0 % (95 % interval 76.0 % to 84.0 %): **NOT kept.**",
     "receives this probability",
@@ -49,7 +49,7 @@ USUAL = (
 BETTER = {"average_precision": {"value": 0.5, "difference": 0.1, "interval": [0.05, 0.15]}}
 BETTER_WAY = {"is_automatic": False, "chosen": "smote 0.3", "verdict": "", "variants": {"none": BETTER}}
 AUTOMATIC = BETTER_WAY | {"is_automatic": True, "verdict": "smote 0.3 is the simplest"}
-# What it says of others.
+# Changes of the reports, each with a sentence that it brings into the card.
 CASES: tuple[tuple[Change, str], ...] = (
     (lambda r: with_manifest(r, contract=r.manifest["contract"] | {"answer": "decision"}), "receives 1 (flagged) or 0"),
     (lambda r: with_split(with_rows(r, rows=2100), label_delay_days=7.0), "7 days after its row, so the 100 rows"),
@@ -108,55 +108,55 @@ def html(reports: Reports) -> ET.Element:
 
 
 def cells(reports: Reports, table: int) -> list[list[str]]:
-    """The text of the cells of one of the card's tables as the page shows it, row by row."""
+    """The cell texts of one of the card's tables, row by row, as shown on the page."""
     rows = list(html(reports).iter("table"))[table].iter("tr")
     return [["".join(cell.itertext()) for cell in row if cell.tag in {"td", "th"}] for row in rows]
 
 
 def with_manifest(reports: Reports, **changes: object) -> Reports:
-    """The reports on another bundle."""
+    """The reports for a bundle with these changes to its manifest."""
     return replace(reports, manifest=reports.manifest | changes)
 
 
 def with_policy(reports: Reports, **policy: float | str) -> Reports:
-    """The reports on a bundle with another policy; recall was 80 % (76 % to 84 %), the alert rate 8 % (7.6 to 8.4)."""
+    """The reports for another policy; recall is 80 % (76 % to 84 %), the alert rate 8 % (7.6 to 8.4)."""
     return with_manifest(reports, decision={"policy": policy, "threshold": 0.5})
 
 
 def with_rows(reports: Reports, **changes: object) -> Reports:
-    """The reports on other rows."""
+    """The reports for other rows."""
     return replace(reports, rows=reports.rows | changes)
 
 
 def refitted(reports: Reports) -> Reports:
-    """The reports on a model that was fitted again, on all windows."""
+    """The reports for a model that was refitted on all windows."""
     windows = reports.manifest["windows"]
     return with_manifest(reports, windows=windows | {"refit": windows["test"] | {"judged_by": "fed321fed321"}})
 
 
 def with_scorer(reports: Reports, **changes: object) -> Reports:
-    """The reports on a scorer that is declared otherwise."""
+    """The reports for a scorer with these changes to its declaration."""
     return replace(reports, scorer=reports.scorer.model_copy(update=changes))
 
 
 def with_resampling(reports: Reports, **declared: object) -> Reports:
-    """The reports on a model whose training rows were rebalanced otherwise."""
+    """The reports for a model with another resampling of its training rows."""
     resampling = Resampling.model_validate(declared).model_dump()
     return replace(reports, training=reports.training | {"resampling": resampling})
 
 
 def with_split(reports: Reports, **changes: float) -> Reports:
-    """The reports on a scorer whose rows are split otherwise."""
+    """The reports for a scorer with another split."""
     return with_scorer(reports, split=reports.scorer.split.model_copy(update=changes))
 
 
 def with_slope(reports: Reports, slope: float) -> Reports:
-    """The reports on a bundle whose calibration has another slope."""
+    """The reports for a bundle whose calibration has this slope."""
     return with_manifest(reports, calibration={"slope": slope, "intercept": -1.0})
 
 
 def segment(reports: Reports, name: str, **rates: float | None) -> Row:
-    """A category like the whole but for some rates, whose intervals reach .05 to each side."""
+    """A segment equal to the whole except for these rates, with intervals of .05 to each side."""
     row = {**reports.segments[0], "segment": name}
     for rate, value in rates.items():
         bounds = (None, None) if value is None else (value - 0.05, value + 0.05)
@@ -165,7 +165,7 @@ def segment(reports: Reports, name: str, **rates: float | None) -> Row:
 
 
 def test_template_and_facts_agree(reports: Reports) -> None:
-    """The template uses every fact and nothing else, and its first comment names each."""
+    """The template uses every fact and nothing else, and its first comment lists all of them."""
     source = TEMPLATE.read_text()
     assert meta.find_undeclared_variables(Environment(autoescape=True).parse(source)) == facts(reports).keys()
     comment = source.split("#}")[0]
@@ -173,15 +173,15 @@ def test_template_and_facts_agree(reports: Reports) -> None:
 
 
 def test_lines_of_a_paragraph_are_joined() -> None:
-    """Tables, entries and headings keep their lines, also where they are indented."""
+    """Lines of a paragraph are joined, but tables, list entries and headings keep their lines, even if indented."""
     joined = "# a\n\nb c\n\n| d |\n| e |\n\n- f g\n- h\n  - i\n"
     assert BREAK.sub(" ", "# a\n\nb\n  c\n\n| d |\n| e |\n\n- f\n  g\n- h\n  - i\n") == joined
 
 
 def test_sections_are_in_order(reports: Reports) -> None:
-    """The page and the Markdown have the same headings, from what is decided to how it is made again.
+    """The page and the Markdown have the same headings, in order.
 
-    The template places each figure once, and the Markdown does not show where.
+    The template places each figure once, and the Markdown shows no trace of it.
     """
     figures = [name for section in model_card(reports).sections for name in section.figures]
     assert sorted(figures) == sorted(pictures(reports))
@@ -204,7 +204,7 @@ def test_sections_are_in_order(reports: Reports) -> None:
 
 
 def test_hostile_names_are_shown_as_they_are(reports: Reports) -> None:
-    """Markup in a category, a feature, a rejection's reason or a warning stays text, in its own cell or sentence."""
+    """Markup in a level, a feature, a rejection reason or a warning stays text in its own cell or sentence."""
     hostile = replace(
         reports,
         segments=[segment(reports, HOSTILE), segment(reports, ""), segment(reports, "x" * 4000)],
@@ -223,20 +223,20 @@ def test_hostile_names_are_shown_as_they_are(reports: Reports) -> None:
 
 
 def test_usual_sentences(reports: Reports) -> None:
-    """The reports as they are lead to their sentences."""
+    """The unchanged reports give their sentences."""
     card = words(reports)
     assert [sentence for sentence in USUAL if sentence not in card] == []
 
 
 @pytest.mark.parametrize(("change", "sentence"), CASES)
 def test_sentence_of_a_case(reports: Reports, change: Change, sentence: str) -> None:
-    """Other reports lead to other sentences, which the usual card does not have."""
+    """Changed reports give another sentence, which the usual card does not have."""
     assert sentence in words(change(reports))
     assert sentence not in words(reports)
 
 
 def test_comparisons_that_were_not_made_have_no_figure(reports: Reports) -> None:
-    """Outside DVC there may be no comparison."""
+    """A comparison that was not made, as may happen outside DVC, has no figure."""
     bare = replace(reports, selection=None, resampling=None, tuning=None, costs=[])
     assert set(pictures(bare)) == {"importance", "precision_recall", "tradeoff", "reliability"}
     assert "The following was judged" not in words(bare)
@@ -244,12 +244,12 @@ def test_comparisons_that_were_not_made_have_no_figure(reports: Reports) -> None
 
 @pytest.mark.parametrize("policy", [{"recall": 0.9, "confidence": 0.95}, {"review_rate": 0.1}])
 def test_confidence_is_not_always_missed(reports: Reports, policy: dict[str, float]) -> None:
-    """A policy with a confidence, or that takes none, is not criticised for its lack."""
+    """A policy that has a confidence, or cannot have one, is not criticised for lacking it."""
     assert "No confidence" not in words(with_policy(reports, **policy))
 
 
 def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> None:
-    """Where both are declared, the card says that the bound takes rows for independent; with one of them, not."""
+    """With both an entity and a confidence, the card says that the bound takes rows for independent."""
     sure = with_policy(reports, recall=0.9, confidence=0.95)
     sentence = (
         "The confidence takes rows of one `card` value for independent; where several are fraud together, it is less"
@@ -259,7 +259,7 @@ def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> No
 
 
 def test_rows_that_stand_for_several_requests(reports: Reports) -> None:
-    """The card says by what they count, that a row is drawn with its copies, and what that does to a confidence."""
+    """The card says what rows are weighted by, that copies are drawn together, and what a confidence assumes."""
     split = reports.scorer.split.model_copy(update={"weight": "stands_for"})
     card = words(with_scorer(with_policy(reports, recall=0.9, confidence=0.95), split=split))
     assert "Each row counts as often as `stands_for` says" in card
@@ -270,7 +270,7 @@ def test_rows_that_stand_for_several_requests(reports: Reports) -> None:
 
 
 def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
-    """A report of rows without the list of warnings leads to a card without them."""
+    """An older report without a list of warnings gives a card without warnings."""
     old = {key: value for key, value in reports.rows.items() if key != "warnings"}
     assert words(replace(reports, rows=old)) == words(reports)
 
@@ -290,9 +290,9 @@ def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
     ],
 )
 def test_every_policy_is_described_and_judged(reports: Reports, policy: Row, description: str, outcome: str) -> None:
-    """A level is reached or not by the value, and broken where the whole interval misses it, which is then explained.
+    """The value decides if a level is reached; it is broken, with an explanation, if the whole interval misses it.
 
-    The head of the card and the section on decisions say the same.
+    The head of the card and the section on decisions agree.
     """
     card = model_card(with_policy(reports, **policy))
     assert VERDICTS[outcome] in card.verdict
@@ -313,7 +313,7 @@ def test_broken_promise_has_its_likely_reason(reports: Reports, recall: float, r
 
 
 def test_bands_are_described(reports: Reports) -> None:
-    """Both thresholds, why the second, and what it does."""
+    """The card describes both thresholds, the reason for the second one, and its effect."""
     block = {"policy": {"precision": 0.9, "confidence": 0.95}, "threshold": 0.56789}
     decision = reports.manifest["decision"] | {"block": block}
     thresholds = [*reports.thresholds, threshold_row("block", 0.56789, 0.3, 0.92)]
@@ -325,7 +325,7 @@ def test_bands_are_described(reports: Reports) -> None:
 
 
 def test_costs_are_told_in_their_parts(reports: Reports) -> None:
-    """What each decision costs, what the declared one cost, and whether more is reviewed than can be."""
+    """The card has each decision's costs, those of the declared policy, and whether reviews exceed the capacity."""
     text = words(reports)
     assert "| a missed fraud costs its `amount`, a review 2.00 |" in text
     assert "Of 1,234 USD that 1,000 requests cost, 1,000 are missed frauds, 4.50 what of flagged ones is lost" in text
@@ -341,7 +341,7 @@ def test_costs_are_told_in_their_parts(reports: Reports) -> None:
 
 
 def test_declared_threshold_is_listed_once(reports: Reports) -> None:
-    """An aim that leads to the declared threshold is not a second line."""
+    """An aim with the declared threshold does not get a line of its own."""
     thresholds = [{**reports.declared, "aim": "recall 0.9"}, {**reports.thresholds[0], "aim": "review_rate 0.001"}]
     table = cells(replace(reports, thresholds=[*thresholds, *reports.thresholds]), 3)
     aims = [row[0] for row in table[1:]]
@@ -349,7 +349,7 @@ def test_declared_threshold_is_listed_once(reports: Reports) -> None:
 
 
 def test_features_have_kind_unit_and_direction(reports: Reports) -> None:
-    """The table says of each feature what it is, and which way the risk may go."""
+    """The table has the kind and unit of each feature, and the direction in which its risk may go."""
     bound = deepcopy(reports.manifest["contract"])
     bound["fields"]["amount"]["monotone"] = "increasing"
     bound["fields"]["speed"]["monotone"] = "decreasing"
@@ -363,7 +363,7 @@ def test_features_have_kind_unit_and_direction(reports: Reports) -> None:
 
 
 def test_many_features_are_cut(reports: Reports) -> None:
-    """Of hundreds of features the card shows the first, and says where the others are."""
+    """Only the first of hundreds of features are shown, and the card says where the others are."""
     card = words(replace(reports, importance=reports.importance * 10))
     assert card.count("| `momentum` |") == MOST_FEATURES // 8
     assert "55 more features are in `reports/mini/importance.csv`." in card
@@ -379,7 +379,7 @@ def test_every_measure_has_its_interval_and_meaning(reports: Reports) -> None:
 
 
 def test_costs_are_in_the_amount_s_unit(reports: Reports) -> None:
-    """Costs are in the unit of the declared amount, and nowhere where none are declared."""
+    """Costs have the unit of the declared amount, and are absent if none are declared."""
     card = words(reports)
     assert "| at the threshold: cost of 1,000 requests, USD | 1,234 |" in card
     assert "costs least on the test window" in card
@@ -388,7 +388,7 @@ def test_costs_are_in_the_amount_s_unit(reports: Reports) -> None:
 
 
 def test_entities_are_in_the_results(reports: Reports) -> None:
-    """Where an entity is declared, the frauds among each day's riskiest are in the results."""
+    """If an entity is declared, the precision among each day's riskiest entities is in the results."""
     metrics = reports.metrics | {"entity_precision_at_10": 0.25}
     intervals = reports.intervals | {"entity_precision_at_10": [0.2, 0.3]}
     card = words(replace(with_scorer(reports, entity="card_id"), metrics=metrics, intervals=intervals))
@@ -396,7 +396,7 @@ def test_entities_are_in_the_results(reports: Reports) -> None:
 
 
 def test_segments_that_differ_are_marked(reports: Reports) -> None:
-    """A category is marked where its whole interval lies to one side of the overall value, and only there."""
+    """A segment is marked only if its whole interval is on one side of the overall value."""
     rows = [
         segment(reports, "same"),
         segment(reports, "low", recall=0.7),
@@ -414,7 +414,7 @@ def test_segments_that_differ_are_marked(reports: Reports) -> None:
 
 
 def test_many_segments_are_cut(reports: Reports) -> None:
-    """Of many categories those that differ are kept, in the report's order, and the card says where the others are."""
+    """Of many segments, those that differ are kept in the report's order, and the card says where the others are."""
     rows = [*(segment(reports, f"s{number}") for number in range(40)), segment(reports, "low", recall=0.1)]
     text = model_card(replace(reports, segments=rows)).sections[7].text
     assert "1 of 41 are." in text
@@ -424,7 +424,7 @@ def test_many_segments_are_cut(reports: Reports) -> None:
 
 
 def test_control_group_and_score_are_told(reports: Reports) -> None:
-    """The approver reads what is let through on purpose, and what a score stands for."""
+    """The card tells its approver what is let through on purpose, and what a score means."""
     block = {"policy": {"precision": 0.9}, "threshold": 0.56789}
     decision = reports.manifest["decision"] | {"block": block, "control": {"share": 0.01}, "score": 1000}
     row = threshold_row("block", 0.56789, 0.3, 0.92) | {"caught_amount_of_1000": 5_000.0}

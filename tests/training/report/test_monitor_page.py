@@ -1,4 +1,4 @@
-"""The monitor's page: well-formed, self-contained, and no text of the data acts as markup."""
+"""The monitor's page: well-formed, self-contained, and safe from markup in the data."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ FEATURES = {"amount": FEATURE, "country": FEATURE | {"psi": 0.2345}}
 
 
 def block(**changes: Any) -> JudgedBlock:  # noqa: ANN401 - whatever a block holds
-    """A block as the report holds it."""
+    """A block with changes, as the report has it."""
     measured = {"labelled": 100, "frauds": 40, "recall": 0.75, "recall_interval": [0.6, 0.85], "precision": 0.5}
     usual = {
         "predictions": 12_345,
@@ -63,7 +63,7 @@ PAGES = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(name: str) -> None:
-    """Whatever the report holds, the page is well-formed, self-contained and the same twice."""
+    """Any report gives a page that is well-formed, self-contained and reproducible."""
     page = monitor_page(PAGES[name])
     require_whole_page(page, sections=4)
     assert monitor_page(PAGES[name]) == page
@@ -71,25 +71,25 @@ def test_page_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("state", SAYS)
 def test_page_says_what_to_do(state: str) -> None:
-    """The state, what to do and the baseline's version stand at the top, and the reasons follow."""
+    """The state, the advice and the baseline's version are at the top, followed by the reasons."""
     page = words(monitor_page(report(block(), state=state, reasons=("speed drifts: PSI 0.31, p 0.001",))))
     assert f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001" in page
 
 
 def test_notes_follow_the_reasons() -> None:
-    """What must be known beside the state stands below its reasons."""
+    """Notes on the state follow its reasons."""
     page = words(monitor_page(report(block(), reasons=("too few.",), notes=("no prediction for 90 days.",))))
     assert "too few. no prediction for 90 days." in page
 
 
 def test_hostile_text_is_shown() -> None:
-    """Text that looks like markup is shown as it is: as reason, in the block's line, as feature and as count."""
+    """Text that looks like markup is shown literally: as reason, in a block's line, as feature and as count."""
     page = words(monitor_page(PAGES["hostile"]))
     assert (page.count(HOSTILE), page.count(HOSTILE[:59])) == (2, 4)
 
 
 def test_block_has_its_line() -> None:
-    """A block is a line of the table, in which unknown numbers are called so; two blocks have three figures."""
+    """Each block has a line, in which unknown figures are called so; two blocks have three pictures."""
     page = monitor_page(report(block(), unknown(**{"from": 1_750_604_800})))
     assert "2025-06-15 ok 12,345 5.17 % 40 75.0 % 87.1 % 50.0 %" in words(page)
     assert "2025-06-22 ok 12,345 5.17 % 0 unknown 87.1 % unknown" in words(page)
@@ -97,14 +97,14 @@ def test_block_has_its_line() -> None:
 
 
 def test_features_of_the_latest_block_are_listed() -> None:
-    """The features of the latest block stand by falling distance."""
+    """The features of the latest block are listed, the largest distance first."""
     later = FEATURES | {"speed": {"psi": 0.1, "p_value": 0.003, "missing": 0.2, "baseline_missing": 0.0}}
     page = words(monitor_page(report(block(features={}), block(features=later))))
     assert "country 0.234 0.5 10.0 % 5.00 % speed 0.100 0.003 20.0 % 0 % amount 0.0100" in page
 
 
 def test_empty_window_has_counts_and_no_figure() -> None:
-    """Without a block the page says so and draws nothing; each kind of line is listed with its number."""
+    """Without any block the page says so and has no picture; each kind of line is listed with its count."""
     page = monitor_page(report())
     assert "There is no prediction in this window." in page
     assert "<svg" not in page

@@ -1,4 +1,4 @@
-"""Reading the reports: what was written comes back, and a report that cannot be used is named with its stage."""
+"""Reading reports: they come back as written, and an unusable one is named with its stage."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def folder(reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_reports_read_are_those_written(reports: Reports) -> None:
-    """What is read from the files is what was reported; a category called NA is a text."""
+    """The reports are read as they were written, and a category called NA stays text."""
     read = read_reports("mini", reports.scorer)
     assert read == reports
     assert read.segments[1]["segment"] == "NA"
@@ -45,7 +45,7 @@ def test_empty_cell_is_none(folder: Path, reports: Reports) -> None:
 
 @pytest.mark.parametrize("stem", ["selection", "resampling", "tuning"])
 def test_comparison_may_be_missing(folder: Path, reports: Reports, stem: str) -> None:
-    """Outside DVC a comparison may not have been made."""
+    """Outside DVC a comparison may be missing."""
     (folder / f"reports/mini/{stem}.json").unlink()
     assert getattr(read_reports("mini", reports.scorer), stem) is None
 
@@ -78,7 +78,7 @@ def test_missing_report_names_its_stage(folder: Path, reports: Reports, file: st
     ],
 )
 def test_unusable_report_is_refused(folder: Path, reports: Reports, file: str, content: str, message: str) -> None:
-    """A report that cannot be understood, or is on another model than the bundle, is named with what is wrong."""
+    """A report that cannot be understood, or is about another model than the bundle, is named with the problem."""
     (folder / "reports/mini" / file).write_text(content)
     with pytest.raises(StageError, match=message):
         read_reports("mini", reports.scorer)

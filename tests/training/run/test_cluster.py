@@ -1,4 +1,4 @@
-"""The stages on a real Dask cluster: what they write is what one machine writes, or nothing where the cluster is lost.
+"""Stages on a real Dask cluster write what one machine writes, or nothing if the cluster is lost.
 
 A scheduler and two workers run on loopback for all tests of this file; a worker that a test ends is replaced.
 """
@@ -42,9 +42,9 @@ from training.score import ScoreOptions, score_files
 PROJECT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 120
 CHUNK_ROWS = 1_000
-# Every row and every feature at each step: what is left of chance is the order of sums.
+# Every row and every feature at each step, so that only the order of sums is left to chance.
 STEADY = {"max_depth": 3, "learning_rate": 0.1, "subsample": 1.0, "colsample_bytree": 1.0}
-# Some seconds for the cluster, so that a worker can be killed on the way.
+# Takes the cluster some seconds, in which a worker can be killed.
 LONG = Model(**STEADY, rounds=2_000)
 
 Copy = Callable[..., Path]
@@ -93,7 +93,7 @@ class Cluster:
         return log
 
     def add_worker(self, project: Path | None = PROJECT) -> str:
-        """The address of one more worker, started in a project's folder, or in one where there is none."""
+        """Start one more worker, in a project's folder or outside of any; returns its address."""
         options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder))
         log = self._start("worker", *options, project=project)
         await_that(lambda: "Registered to" in log.read_text())
@@ -102,7 +102,7 @@ class Cluster:
         return address
 
     def kill(self, address: str) -> None:
-        """Kill a worker; returns once the scheduler knows."""
+        """Kill a worker; returns once the scheduler has noticed."""
         process = self.workers.pop(address)
         process.kill()
         process.wait()
@@ -111,7 +111,7 @@ class Cluster:
 
     @contextmanager
     def extra_worker(self, project: Path | None) -> Iterator[str]:
-        """The address of one more worker, which is killed at the end of the block."""
+        """Yield the address of one more worker, which is killed at the end of the block."""
         worker = self.add_worker(project)
         try:
             yield worker
@@ -119,7 +119,7 @@ class Cluster:
             self.kill(worker)
 
     def kill_any(self) -> str:
-        """Kill the worker that was there first; its address."""
+        """Kill the oldest worker; returns its address."""
         address = next(iter(self.workers))
         self.kill(address)
         return address
@@ -130,7 +130,7 @@ class Cluster:
             self.kill_any()
 
     def trainings(self) -> int:
-        """How often a worker began to train with the others: XGBoost tells each its rank."""
+        """How many times workers have begun to train together: XGBoost logs a rank for each."""
         return sum(log.read_text().count("got rank") for log in self.folder.glob("worker-*.log"))
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class Cluster:
 
 
 def await_that(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
-    """Return once something holds; fails where it never does, or where a process ends before."""
+    """Return once the condition holds; fails if it does not in time, or if the process ends first."""
     last = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < last
@@ -150,7 +150,7 @@ def await_that(holds: Callable[[], Any], process: subprocess.Popen[str] | None =
 
 
 def declare(folder: Path, **blocks: Any) -> Path:  # noqa: ANN401 - what a declaration holds
-    """A folder, after blocks of its mini scorer's declaration were replaced."""
+    """Replace these blocks of the mini scorer's declaration in a folder; returns the folder."""
     path = folder / "params.yaml"
     declared = YAML().load(path.read_text())
     declared["scorers"]["mini"].update(blocks)
@@ -160,19 +160,19 @@ def declare(folder: Path, **blocks: Any) -> Path:  # noqa: ANN401 - what a decla
 
 
 def engine(name: str, **keys: Any) -> dict[str, Any]:  # noqa: ANN401 - Compute's own
-    """The block compute."""
+    """The `compute` block for an engine."""
     return {"engine": name, "chunk_rows": CHUNK_ROWS} | keys
 
 
 def run_here(folder: Path, *stages: str, cluster: Cluster | None = None, address: str | None = None) -> None:
-    """Run stages in this process, on a cluster or the one at an address: sooner than to start a process for each."""
+    """Run stages in this process, on a cluster or a scheduler's address, which is faster than starting processes."""
     with chdir(folder), dask.config.set({"scheduler-address": cluster.address if cluster else address}):
         for stage in stages:
             import_module(f"training.{stage}").main("mini")
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """How a process ends, and the rest of its output."""
+    """Wait for a process; returns its status and the rest of its output."""
     try:
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
@@ -181,18 +181,18 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def assert_ends_with(process: subprocess.Popen[str], sentence: str) -> None:
-    """A stage fails, and its output ends with a sentence in the place of a traceback."""
+    """Check that a stage fails and that its output ends with this sentence and has no traceback."""
     status, output = end(process)
     assert (status, output.splitlines()[-1], "Traceback" in output) == (1, sentence, False)
 
 
 def read_until(process: subprocess.Popen[str], begins: str) -> None:
-    """Return once a process writes a line that begins so."""
+    """Return once a process writes a line that begins with this text."""
     assert any(line.startswith(begins) for line in process.stdout)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """What is in a folder, hidden files too; of an empty folder nothing but its name."""
+    """The contents of a folder's files, including hidden ones, and the names of its folders."""
     paths = sorted(folder.rglob("*"))
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in paths}
 
@@ -218,7 +218,7 @@ def cluster(_cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def remains(_cluster: Cluster) -> Cluster:
-    """The cluster, with the workers that the test before has left, and one at least."""
+    """The cluster with the workers that the previous test left, and at least one."""
     if not _cluster.workers:
         _cluster.add_worker()
     return _cluster
@@ -235,9 +235,9 @@ def other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
 def unprepared(
     mini_params: Path, mini_catalogue: pd.DataFrame, history: History, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with 12,000 rows, of which some are bad or repeat an id; only to be read.
+    """A folder with 12,000 rows, some of which are bad or repeat an id; for reading only.
 
-    The numbers have few values, each a bin of its own: however the rows are spread, XGBoost counts the same.
+    The numbers have few values, each with a bin of its own, so XGBoost's counts do not depend on how rows are spread.
     """
     folder = tmp_path_factory.mktemp("declared") / "project"
     (folder / "data").mkdir(parents=True)
@@ -256,7 +256,7 @@ def unprepared(
 
 @pytest.fixture(scope="module")
 def prepared_locally(unprepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Such a folder, prepared on this machine, with parameters to train by; only to be read."""
+    """The same folder, prepared on this machine, with parameters for training; for reading only."""
     folder = tmp_path_factory.mktemp("prepared") / "project"
     shutil.copytree(unprepared, folder)
     run_here(folder, "prepare")
@@ -265,7 +265,7 @@ def prepared_locally(unprepared: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def choose_declared(folder: Path) -> Path:
-    """The folder, in which the declared way to rebalance is the chosen one."""
+    """Make the declared resampling the chosen one in a folder; returns the folder."""
     resampling = declared_scorer("mini", folder / "params.yaml").resampling
     chosen = ChosenResampling(resampling=resampling, rounds=30)
     (folder / "build" / "mini" / "resampling.json").write_text(chosen.model_dump_json())
@@ -274,7 +274,7 @@ def choose_declared(folder: Path) -> Path:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Callable[..., Path]:
-    """Copies a folder, and declares other blocks in the copy."""
+    """Copy a folder, and replace blocks of the declaration in the copy."""
 
     def copy_folder(folder: Path, **blocks: object) -> Path:
         copied = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
@@ -287,26 +287,26 @@ def copy(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def to_prepare(unprepared: Path, copy: Copy) -> Path:
-    """A folder whose rows the cluster is to prepare."""
+    """A folder whose rows are still to be prepared by the cluster."""
     return copy(unprepared, compute=engine("dask"))
 
 
 @pytest.fixture
 def to_train(prepared_locally: Path, copy: Copy) -> Path:
-    """A folder whose model the cluster is to train."""
+    """A folder whose model is still to be trained by the cluster."""
     return copy(prepared_locally, compute=engine("dask"))
 
 
 @pytest.fixture
 def long_training(to_train: Path) -> Path:
-    """Such a folder, where training takes some seconds."""
+    """The same folder, with a model that takes some seconds to train."""
     (to_train / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
     return to_train
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts stages as a user does, output and errors in one, and ends what a failed test leaves of them."""
+    """Start stages as a user does, with output and errors in one stream; ends those that a failed test leaves."""
     processes = list[subprocess.Popen[str]]()
 
     def start_stage(folder: Path, address: str, stage: str, *arguments: object) -> subprocess.Popen[str]:
@@ -331,7 +331,7 @@ def start() -> Iterator[Start]:
 def test_prepares_the_same_windows(
     cluster: Cluster, to_prepare: Path, prepared_locally: Path, start: Start, *, is_killed: bool
 ) -> None:
-    """The cluster writes the windows, quarantine and report of one machine, also where it loses a worker."""
+    """The cluster writes the windows, quarantine and report of one machine, even if it loses a worker."""
     if is_killed:
         process = start(to_prepare, cluster.address, "prepare")
         read_until(process, "rows checked: ")
@@ -349,7 +349,7 @@ def test_prepares_the_same_windows(
 
 
 def test_learns_the_same_model(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
-    """Where each value has a bin of its own, the cluster's model is as good as one machine's to the third digit."""
+    """If each value has its own bin, the cluster's model is as good as one machine's to the third digit."""
     stages, blocks = ("train", "calibrate", "evaluate", "baseline"), {"resampling": {"method": "class_weight"}}
     local = copy(prepared_locally, **blocks)
     spread = copy(prepared_locally, compute=engine("dask"), **blocks)
@@ -382,7 +382,7 @@ def test_trains_with_each_resampling(
 ) -> None:
     """Each method makes as many rows on the cluster as on one machine, and a model that ranks about as well.
 
-    With SMOTE's rows bins are merged, in whatever order they come, which alone moves the average precision by .01.
+    SMOTE's rows need merged bins, whose order varies; this alone moves the average precision by .01.
     """
     local = copy(prepared_locally, compute=engine("local", chunk_rows=chunk_rows), resampling=resampling)
     if chunk_rows > CHUNK_ROWS:
@@ -403,10 +403,10 @@ def test_trains_with_each_resampling(
 
 
 def test_trains_where_partitions_have_no_fraud(cluster: Cluster, to_train: Path) -> None:
-    """A worker may hold partitions with legitimate rows alone."""
+    """A worker may hold only partitions without a fraud."""
     path = to_train / "build" / "mini" / "rows" / "train.parquet"
     rows = pd.read_parquet(path)
-    # All frauds of the first six partitions are legitimate now.
+    # Rows of the first six partitions are all legitimate.
     rows.loc[: 6 * CHUNK_ROWS - 1, "is_fraud"] = np.int8(0)
     rows.to_parquet(path, index=False, row_group_size=CHUNK_ROWS)
     assert rows["is_fraud"].sum() > 50
@@ -415,7 +415,7 @@ def test_trains_where_partitions_have_no_fraud(cluster: Cluster, to_train: Path)
 
 
 def test_workers_are_seen_during_dasks_own_requests(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dask asks the scheduler at intervals without listing the workers, which must not look like an empty cluster."""
+    """Dask's own periodic requests do not list the workers; this must not look like an empty cluster."""
     monkeypatch.setattr("training.run.cluster.POLL_SECONDS", 0.001)
     with (
         dask.config.set({"scheduler-address": cluster.address, "distributed.client.scheduler-info-interval": "1ms"}),
@@ -425,7 +425,7 @@ def test_workers_are_seen_during_dasks_own_requests(cluster: Cluster, monkeypatc
 
 
 def test_worker_killed_while_it_trains(cluster: Cluster, long_training: Path, start: Start) -> None:
-    """XGBoost starts again with the remaining worker, and all outputs are whole."""
+    """XGBoost starts again with the remaining worker, and all outputs are complete."""
     trainings = cluster.trainings()
     process = start(long_training, cluster.address, "train")
     await_that(lambda: cluster.trainings() == trainings + 2, process)
@@ -443,7 +443,7 @@ def test_worker_killed_while_it_trains(cluster: Cluster, long_training: Path, st
 def test_all_workers_killed(
     remains: Cluster, request: pytest.FixtureRequest, start: Start, stage: str, folder: str
 ) -> None:
-    """Without a worker the stage ends with a sentence, and nothing is written."""
+    """If all workers are lost, the stage ends with a sentence and writes nothing."""
     project: Path = request.getfixturevalue(folder)
     before, trainings = files_of(project), remains.trainings()
     process = start(project, remains.address, stage)
@@ -462,7 +462,7 @@ def test_scheduler_that_is_not_there(
     """A closed port and a scheduler without workers are each reported in a sentence that names the address."""
     monkeypatch.setattr("training.run.cluster.CONNECT_SECONDS", 3)
     with socket.socket() as closed, dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
-        # Bound, so that no other process takes it; it does not listen.
+        # Bound, so that no other process takes the port, but not listening.
         closed.bind(("127.0.0.1", 0))
         nowhere, lonely = f"tcp://127.0.0.1:{closed.getsockname()[1]}", other_cluster.address
         for address, sentence in (
@@ -476,7 +476,7 @@ def test_scheduler_that_is_not_there(
 
 
 def test_scheduler_that_ends(long_training: Path, other_cluster: Cluster, start: Start) -> None:
-    """A scheduler that is lost in training ends the stage with a sentence, and nothing is written."""
+    """If the scheduler is lost in training, the stage ends with a sentence and writes nothing."""
     before = files_of(long_training)
     other_cluster.add_worker()
     process = start(long_training, other_cluster.address, "train")
@@ -484,13 +484,13 @@ def test_scheduler_that_ends(long_training: Path, other_cluster: Cluster, start:
     other_cluster.close()
     status, output = end(process)
     sentence = "train mini: the connection to the scheduler was lost; start one, and run this again"
-    # Before it may stand what Dask logs by itself.
+    # Dask's own log lines may precede it.
     assert (status, output.splitlines()[-1]) == (1, sentence)
     assert files_of(long_training) == before
 
 
 def assert_refuses(cluster: Cluster, worker: str, folder: Path, sentence: str) -> None:
-    """To prepare a folder fails with a sentence about a worker, and nothing is written."""
+    """Check that preparing a folder fails with a sentence about a worker and writes nothing."""
     before = files_of(folder)
     with pytest.raises(StageError, match=f"^worker {worker} {sentence}"):
         run_here(folder, "prepare", cluster=cluster)
@@ -498,7 +498,7 @@ def assert_refuses(cluster: Cluster, worker: str, folder: Path, sentence: str) -
 
 
 def test_worker_with_other_code(cluster: Cluster, to_prepare: Path, tmp_path: Path) -> None:
-    """A worker that loaded code which differs in a comment is refused, also after its files were brought up to date."""
+    """A worker whose code differs, even in a comment, is refused until it is restarted with the right files."""
     code = tmp_path / "code"
     for package in ("training", "handler"):
         shutil.copytree(PROJECT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -520,7 +520,7 @@ def test_worker_without_the_project(cluster: Cluster, to_prepare: Path) -> None:
 
 
 def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, to_prepare: Path) -> None:
-    """A wrong label in the third chunk is reported as on one machine, and nothing is written."""
+    """A wrong label in the third chunk gives the same error as on one machine, and nothing is written."""
     path = to_prepare / "data" / "rows.parquet"
     rows = pd.read_parquet(path)
     rows.loc[2_500, "is_fraud"] = np.int8(7)
@@ -549,7 +549,7 @@ def test_damaged_window(cluster: Cluster, to_train: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rows_to_score(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 6,000 rows as a CSV and as a Parquet file, two of them to be rejected; only to be read."""
+    """A folder with 6,000 rows as a CSV and as a Parquet file, two of them invalid; for reading only."""
     folder, rows = tmp_path_factory.mktemp("scored"), history(125)
     rows.loc[[5, 3_000], "amount"] = -1.0
     rows.to_parquet(folder / "rows.parquet", index=False)
@@ -561,7 +561,7 @@ def rows_to_score(history: History, tmp_path_factory: pytest.TempPathFactory) ->
 def test_scores_to_the_same_bytes(
     cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, kind: str
 ) -> None:
-    """A file scored on the cluster, with reasons, is the one that one machine writes; so is that of rejected rows."""
+    """Scored and rejected rows of the cluster, with reasons, are the same bytes as those of one machine."""
     source, output = rows_to_score / f"rows.{kind}", tmp_path / f"local.{kind}"
     options = ScoreOptions("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
@@ -577,7 +577,7 @@ def test_scores_to_the_same_bytes(
 def test_workers_killed_while_they_score(
     cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, start: Start
 ) -> None:
-    """What a lost worker was scoring another one scores; without any, the next run goes on from what is finished."""
+    """A lost worker's rows are scored by another; if all are lost, the next run continues from finished chunks."""
     source, output, whole = rows_to_score / "rows.csv", tmp_path / "spread.csv", tmp_path / "local.csv"
     process = start(trained, cluster.address, "score", source, output, "--engine", "dask", "--chunk-rows", 100)
     read_until(process, "rows scored: 600 ")

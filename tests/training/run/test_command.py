@@ -1,4 +1,4 @@
-"""Stages: a command line with one scorer, and one line for errors that a user can repair."""
+"""Stages take one scorer on the command line, and report errors that a user can repair in one line."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ from training.run.progress import say
 
 
 def stopping(error: Exception) -> Callable[[str], None]:
-    """A stage that raises."""
+    """A stage that raises this error."""
 
     def main(_name: str) -> None:
         raise error
@@ -23,7 +23,7 @@ def stopping(error: Exception) -> Callable[[str], None]:
 
 @pytest.fixture
 def _called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage was called for the mini scorer."""
+    """Set the command line of a stage for the mini scorer."""
     monkeypatch.setattr("sys.argv", ["/somewhere/training/prepare.py", "mini"])
 
 
@@ -45,7 +45,7 @@ def _called(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["stage error", "full disk", "full quota", "killed worker"],
 )
 def test_an_error_that_a_user_can_repair_is_one_line(error: Exception, sentence: str) -> None:
-    """The stage ends with its name, the scorer's and what to do, and the error behind it is kept."""
+    """The line has the stage, the scorer and a remedy, and the error's cause is kept."""
     with pytest.raises(SystemExit) as caught:
         run(stopping(error))
     assert caught.value.code == sentence
@@ -69,7 +69,7 @@ def test_an_error_that_a_user_can_repair_is_one_line(error: Exception, sentence:
     ids=["full disk", "another OSError", "killed worker", "another error"],
 )
 def test_a_command_names_its_own_place_option_and_hint(error: Exception, sentence: str) -> None:
-    """A command that is no stage says where there is no space, which option to lower, and how to go on."""
+    """A command that is not a stage says where space is missing, which option to lower, and how to continue."""
     with (
         pytest.raises(SystemExit) as caught,
         one_line_errors("score", OSError, KeyError, place="in out", chunk_rows="--chunk-rows", hint=", then resume"),
@@ -88,7 +88,7 @@ def test_other_errors_have_a_traceback(error: Exception) -> None:
 
 
 def test_terminal_without_a_character_gets_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notice about an amount in euros does not end a command whose output is ASCII."""
+    """Text with a euro sign does not break a command whose output is ASCII."""
     screen = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(screen, encoding="ascii"))
     with one_line_errors("try"):
@@ -98,7 +98,7 @@ def test_terminal_without_a_character_gets_its_code(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("_called")
 def test_a_stage_is_called_with_its_scorer() -> None:
-    """The name on the command line is what the stage gets."""
+    """The stage gets the scorer's name from the command line."""
     scorers: list[str] = []
     run(scorers.append)
     assert scorers == ["mini"]
@@ -106,7 +106,7 @@ def test_a_stage_is_called_with_its_scorer() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["mini", "more"]])
 def test_a_stage_needs_one_scorer(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """Without one scorer, or with more, a stage prints its usage."""
+    """Without exactly one scorer, a stage prints its usage."""
     monkeypatch.setattr("sys.argv", ["training/prepare.py", *arguments])
     with pytest.raises(SystemExit, match=r"^usage: python -m training.prepare SCORER$"):
         run(lambda _: None)

@@ -1,4 +1,4 @@
-"""The declared workers: a Dask that cannot start ends with one sentence."""
+"""The declared engine: if Dask cannot start, the error is one sentence."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from training.run.engine import workers_of
 
 
 def test_impossible_temporary_folder_is_named() -> None:
-    """A user's configuration of Dask for other work may name a folder that cannot be made here."""
+    """A user's Dask configuration may name a temporary folder that cannot be created here."""
     with (
         dask.config.set({"temporary-directory": "/proc/nowhere"}),
         pytest.raises(StageError, match=r"^Dask cannot start a cluster on this machine: .*/proc/nowhere.*DASK_CONFIG"),
@@ -25,7 +25,7 @@ def test_impossible_temporary_folder_is_named() -> None:
 
 
 def test_damaged_configuration_is_named(tmp_path: Path) -> None:
-    """Dask reads its configuration where it is imported, and raises there."""
+    """Dask reads its configuration when it is imported, and raises errors then."""
     path = tmp_path / "dask.yaml"
     path.write_text("temporary-directory: [")
     code = ("from training.params import Compute", "from training.run.engine import workers_of")

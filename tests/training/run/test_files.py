@@ -1,4 +1,4 @@
-"""Writing: whole or not at all."""
+"""Files are written completely or not at all."""
 
 import ast
 from pathlib import Path
@@ -20,12 +20,12 @@ from training.run.files import (
 )
 
 ROOT = Path(__file__).parents[3]
-# What pandas takes for a missing value by default.
+# Texts that pandas reads as missing by default.
 NAMES = ["NA", "null", "NULL", "None", "nan", "NaN", "n/a", "N/A", "#N/A", "<NA>", "-nan", "amount"]
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    """Where writing stops half way, the file is what it was and nothing lies beside it."""
+    """If writing fails half way, the old file is unchanged and nothing is left beside it."""
     path = tmp_path / "report.json"
     path.write_text("old")
 
@@ -39,7 +39,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_write_makes_its_folders(tmp_path: Path) -> None:
-    """The folders above a file are made, and only the file remains."""
+    """Missing folders above a file are created, and no temporary file remains."""
     path = tmp_path / "reports" / "mini" / "report.json"
     write_json(path, {"share": 1 / 3})
     assert path.read_text() == '{\n "share": 0.333333\n}\n'
@@ -47,7 +47,7 @@ def test_write_makes_its_folders(tmp_path: Path) -> None:
 
 
 def test_json_without_a_spelling_is_refused(tmp_path: Path) -> None:
-    """NaN, which JSON cannot hold, is refused and writes nothing."""
+    """NaN, which JSON does not have, is refused, and nothing is written."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "report.json", {"share": float("nan")})
     assert list(tmp_path.iterdir()) == []
@@ -65,13 +65,13 @@ def test_json_without_a_spelling_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_floats_are_rounded_wherever_they_stand(content: Any, expected: Any) -> None:  # noqa: ANN401 - what JSON holds
-    """Floats lose what differs between processors; everything else stays."""
+    """Floats are rounded to digits that do not differ between processors; everything else stays."""
     assert rounded(content) == expected
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["first", "again"])
 def test_folder_is_replaced_whole(tmp_path: Path, *, exists: bool) -> None:
-    """A finished folder takes the place of another; nothing of the old one stays."""
+    """A finished folder replaces another one completely."""
     scratch, target = tmp_path / "scratch", tmp_path / "bundle"
     (scratch / "new").mkdir(parents=True)
     (scratch / "new" / "model").write_text("new")
@@ -84,7 +84,7 @@ def test_folder_is_replaced_whole(tmp_path: Path, *, exists: bool) -> None:
 
 
 def test_durable_write_flushes_content_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The content is flushed before the rename and the folder after it; without `durable` nothing is."""
+    """A durable write flushes the content before the rename and the folder after it; others flush nothing."""
     flushed: list[str] = []
     monkeypatch.setattr(files, "sync", lambda path: flushed.append(path.name.split(".")[1] if path.is_file() else "/"))
     write_bytes(tmp_path / "chunk.rows", b"1")
@@ -95,7 +95,7 @@ def test_durable_write_flushes_content_and_name(tmp_path: Path, monkeypatch: pyt
 
 
 def test_tables_keep_names_that_look_missing(tmp_path: Path) -> None:
-    """A feature called NA or null is read back by its name, as a table and as texts; only an empty cell is missing."""
+    """A feature called NA or null keeps its name, in tables and in texts; only an empty cell is missing."""
     path = tmp_path / "importance.csv"
     write_table(path, pd.DataFrame({"feature": NAMES, "gain": [None, *range(len(NAMES) - 1)]}))
     table = read_table(path)
@@ -107,7 +107,7 @@ def test_tables_keep_names_that_look_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["training", "benchmarks"])
 def test_no_csv_is_read_with_the_default_missing_values(folder: str) -> None:
-    """Every call of pandas.read_csv says that NA, null and None are names."""
+    """Every call of pandas.read_csv turns off the default missing values, so NA, null and None stay names."""
     calls = [
         (path.relative_to(ROOT), node)
         for path in (ROOT / folder).rglob("*.py")

@@ -1,4 +1,4 @@
-"""Feature matrices: chunks are the rows, and a matrix on disk leaves no file behind."""
+"""Feature matrices: chunks hold all rows, and a matrix on disk leaves no file behind."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def matrix_of(n_rows: int) -> Matrix:
 
 @given(n_rows=st.integers(0, 30), chunk_rows=st.integers(1, 12))
 def test_chunks_are_the_rows(n_rows: int, chunk_rows: int) -> None:
-    """The chunks follow each other, all but the last of the declared size; a matrix without rows is one empty chunk."""
+    """All chunks but the last have the declared size; a matrix without rows is one empty chunk."""
     matrix = matrix_of(n_rows)
     chunks = list(FeatureMatrix(matrix, chunk_rows).chunks())
     np.testing.assert_array_equal(np.concatenate(chunks), matrix)
@@ -32,7 +32,7 @@ def test_chunks_are_the_rows(n_rows: int, chunk_rows: int) -> None:
 
 
 def test_parts_are_those_of_the_array() -> None:
-    """A column, some rows and a slice of them are what numpy gives, in memory."""
+    """Columns, chosen rows and slices equal numpy's, in memory."""
     matrix = matrix_of(10)
     chunked = FeatureMatrix(matrix, 4)
     for key in ((slice(None), 1), np.array([7, 2]), slice(3, 6), (slice(None, None, 3),)):
@@ -49,7 +49,7 @@ def test_a_function_sees_each_chunk() -> None:
 
 @pytest.mark.parametrize("n_rows", [0, 1, 10])
 def test_disk_holds_the_parts(working_folder: Path, n_rows: int) -> None:
-    """Parts become one matrix, which can be written to, and which has no file."""
+    """Parts become one writable matrix whose file is deleted already."""
     matrix = matrix_of(n_rows)
     matrix_on_disk = on_disk((matrix[start : start + 4] for start in range(0, n_rows, 4)), (n_rows, 3))
     np.testing.assert_array_equal(matrix_on_disk, matrix)
@@ -61,7 +61,7 @@ def test_disk_holds_the_parts(working_folder: Path, n_rows: int) -> None:
 def test_a_full_disk_is_refused_before_anything_is_computed(
     working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no room for all parts not even the first is computed, and no file stays."""
+    """If there is no room for all parts, not even the first is computed, and no file is left."""
     made = []
 
     def parts() -> Iterator[Matrix]:

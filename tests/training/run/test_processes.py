@@ -1,4 +1,4 @@
-"""Workers: tasks in the processes of this machine, their results in order, and what goes wrong in them."""
+"""Workers: tasks run in this machine's processes, results come in order, and failures are reported."""
 
 import math
 import os
@@ -22,23 +22,23 @@ pytestmark = pytest.mark.usefixtures("two_processes")
 
 
 def rows_of(value: float, n_rows: int) -> Matrix:
-    """`n_rows` rows of two features with one value."""
+    """`n_rows` rows of two features, all with this value."""
     return np.full((n_rows, 2), value, np.float32)
 
 
 def end() -> None:
-    """End this process as the system does where memory is short."""
+    """End this process as the system does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
 def workers() -> Workers:
-    """The processes of this machine, for chunks of 1,000 rows."""
+    """Workers on this machine, with chunks of 1,000 rows."""
     return Workers(Compute(chunk_rows=1_000))
 
 
 def test_results_come_in_order(workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each task has its result at its place, and they are counted by their rows."""
+    """Results are in the order of tasks, and progress counts their rows."""
     tasks = [(range, number) for number in (40, 40, 20)]
     results = list(workers.spread(tasks, "rows", n_tasks=3, n_rows=100))
     assert results == [range(40), range(40), range(20)]
@@ -54,7 +54,7 @@ def test_several_tasks_have_processes_of_their_own(workers: Workers) -> None:
 
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_an_error_of_what_makes_the_tasks_is_raised(workers: Workers, n_tasks: int) -> None:
-    """A file that turns out to be damaged ends the stage with its sentence."""
+    """A damaged file that is found while tasks are generated ends the stage with its sentence."""
 
     def tasks() -> Iterator[Task]:
         yield range, 1
@@ -65,7 +65,7 @@ def test_an_error_of_what_makes_the_tasks_is_raised(workers: Workers, n_tasks: i
 
 
 def test_few_tasks_run_ahead_of_the_consumer(workers: Workers) -> None:
-    """Where results are not consumed, few tasks are started; more would fill the memory."""
+    """If results are not consumed, only a few tasks are started; more could fill the memory."""
     begun = []
 
     def tasks() -> Iterator[Task]:
@@ -89,14 +89,14 @@ def test_an_error_of_a_task_is_raised(workers: Workers) -> None:
 
 @pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")
 def test_a_killed_process_raises_an_error(workers: Workers) -> None:
-    """A killed process raises an error that `training.run.command` turns into one line."""
+    """A killed process raises the error that `training.run.command` turns into one line."""
     with pytest.raises(TerminatedWorkerError):
         list(workers.spread([(end,), (end,)], "ends", n_tasks=2, n_rows=2, size=lambda _: 1))
 
 
 @pytest.mark.parametrize("sizes", [[3], [3, 3, 2], [3, 0, 1]])
 def test_features_are_those_of_all_tasks(workers: Workers, working_folder: Path, sizes: list[int]) -> None:
-    """The features are in the order of the tasks, in memory where they are one chunk and else on the disk."""
+    """Features are in the order of tasks, in memory if they fit into one chunk, and on disk otherwise."""
     matrix = workers.encoded([(rows_of, float(number), size) for number, size in enumerate(sizes)], sizes, 2)
     expected = np.repeat(np.arange(len(sizes), dtype=np.float32), sizes)
     np.testing.assert_array_equal(matrix[:], np.stack([expected, expected], axis=1))
@@ -104,21 +104,21 @@ def test_features_are_those_of_all_tasks(workers: Workers, working_folder: Path,
 
 
 def test_the_declared_engine_is_used() -> None:
-    """The processes of this machine, unless a cluster is declared."""
+    """Tasks run in this machine's processes, unless a cluster is declared."""
     with workers_of(Compute(chunk_rows=2_000)) as workers:
         assert type(workers) is Workers
         assert workers.compute.chunk_rows == 2_000
 
 
 def test_results_keep_the_order_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each task has its result at its place, whichever finished first."""
+    """Results are in the order of tasks, whichever finishes first."""
     tasks = [(math.comb, 30_000 if number == 0 else 10, 5_000 if number == 0 else number) for number in range(6)]
     assert on_all_cores(tasks, "folds") == [math.comb(*numbers) for _, *numbers in tasks]
     assert capsys.readouterr().out.splitlines()[-1].startswith("folds: 6 of 6")
 
 
 def test_tasks_run_in_processes_of_one_core() -> None:
-    """A task runs in another process than the stage, and that one's libraries take a single core."""
+    """A task runs in another process, whose libraries use a single core."""
     *processes, threads = on_all_cores([(os.getpid,), (os.getpid,), (os.getenv, "OMP_NUM_THREADS")], "folds")
     assert os.getpid() not in processes
     assert threads == "1"
@@ -131,5 +131,5 @@ def test_error_of_a_task_is_raised() -> None:
 
 
 def test_no_tasks_have_no_results() -> None:
-    """Nothing to do is done at once."""
+    """Without tasks there are no results."""
     assert on_all_cores([], "nothing") == []

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, few lines in a log."""
+"""Progress: a bar on a terminal, and a few lines in a log."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from training.run.progress import PACE_AFTER_SECONDS, progress, say
 
 @contextlib.contextmanager
 def terminal() -> Iterator[int]:
-    """A real terminal as the error stream; yields the number of its other end, where its output can be read."""
+    """Make a real terminal the error stream; yields the descriptor from which its output can be read."""
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     termios.tcsetwinsize(theirs, (24, 80))
@@ -27,7 +27,7 @@ def terminal() -> Iterator[int]:
 
 
 def read_until(other_end: int, text: str) -> str:
-    """What a terminal shows up to some text, or for as long as anything comes: the system passes it on bit by bit."""
+    """The output of a terminal, which arrives in pieces, up to some text or until nothing more comes."""
     shown = ""
     while text not in shown and select.select([other_end], [], [], 5)[0]:
         shown += os.read(other_end, 65_536).decode()
@@ -45,14 +45,14 @@ def lines_of(total: int) -> list[str]:
 
 @given(total=st.integers(0, 300))
 def test_log_has_at_most_ten_lines(total: int) -> None:
-    """However many items there are, a log has ten lines at most, the last of which is the end."""
+    """However many items there are, a log has at most ten lines, the last one for the end."""
     lines = lines_of(total)
     assert len(lines) == min(total, 10)
     assert lines[-1:] == ([f"folds: {total} of {total}"] if total else [])
 
 
 def test_log_of_a_worked_case() -> None:
-    """Of twenty items every second one is logged, of three each."""
+    """Every second of twenty items is logged, and every one of three."""
     assert lines_of(20) == [f"folds: {count} of 20" for count in range(2, 21, 2)]
     assert lines_of(3) == ["folds: 1 of 3", "folds: 2 of 3", "folds: 3 of 3"]
 
@@ -67,9 +67,9 @@ def test_item_is_counted_when_it_is_finished(capsys: pytest.CaptureFixture[str])
 
 
 def test_terminal_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal a bar is drawn, with its name and how far it is, and no lines are printed.
+    """A terminal shows a bar with a name and the progress, and no lines are printed.
 
-    Where sizes are counted, they are abbreviated and the rate is in their unit.
+    Sizes are abbreviated, and the rate has their unit.
     """
     with terminal() as other_end:
         assert list(progress("abcd", "folds", total=4)) == ["a", "b", "c", "d"]
@@ -85,7 +85,7 @@ def test_terminal_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_line_goes_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line goes to the output, whole, and not among the errors."""
+    """A line is printed to the output, not to the error stream."""
     say("fold 1 of 4: 0.71")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("fold 1 of 4: 0.71\n", "")
@@ -93,14 +93,14 @@ def test_line_goes_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that shows its one entry, which a test may change."""
+    """A clock whose time is the list's only entry, which a test may change."""
     now = [100.0]
     monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     return now
 
 
 def test_log_has_the_rate_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """As soon as a rate is meaningful, a line has it and the time left."""
+    """A line has the rate and the time left as soon as the rate is meaningful."""
     counter = module.ProgressCounter("rows checked", 50_000, "rows")
     clock[0] += PACE_AFTER_SECONDS - 0.01
     counter.add(10_000)
@@ -116,7 +116,7 @@ def test_log_has_the_rate_of_long_work(clock: list[float], capsys: pytest.Captur
 
 
 def test_rates_and_times_at_their_limits(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """A rate below ten keeps a digit; of more items than expected the time left is not below 0, nor is 0 divided by."""
+    """A rate below ten has a digit; with more items than expected, the time left is 0, and nothing is divided by 0."""
     counter = module.ProgressCounter("trials", 4)
     clock[0] += 8
     counter.add()

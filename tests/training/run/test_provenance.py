@@ -1,4 +1,4 @@
-"""Where a model comes from: the commit and what differs from it, the lock's hash, who runs this."""
+"""Provenance of a model: the commit and whether files differ from it, the lock's hash, and the person."""
 
 import getpass
 import hashlib
@@ -17,12 +17,12 @@ Commit = Callable[[str], str]
 
 @pytest.fixture(autouse=True)
 def _nothing_said() -> None:
-    """No earlier test has said why there is no commit."""
+    """Let warnings be given again that an earlier test has caused."""
     warn_once.cache_clear()
 
 
 def test_commit_of_a_checkout(commit: Commit) -> None:
-    """The commit is the one checked out, with changes where a tracked file differs; untracked files do not count."""
+    """The commit is the one checked out, marked if a tracked file differs; untracked files do not matter."""
     assert origin()["commit"] is None
     first, second = commit("one"), commit("two")
     assert origin()["commit"] == second != first
@@ -36,7 +36,7 @@ def test_commit_of_a_checkout(commit: Commit) -> None:
 def test_commit_of_another_repository_is_not_ours(
     commit: Commit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder that lies within somebody else's repository has no commit, and one whose files are tracked there has."""
+    """Within another repository, there is only a commit if that repository tracks this project's files."""
     commit("theirs")
     folder = Path.cwd() / "unpacked"
     folder.mkdir()
@@ -54,7 +54,7 @@ def test_commit_of_another_repository_is_not_ours(
 
 @pytest.mark.usefixtures("git_settings")
 def test_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a folder that is no checkout there is no commit, the person is the account's, and a lock has its hash."""
+    """Outside a checkout there is no commit, the person is the account's name, and a lock has its hash."""
     monkeypatch.chdir(tmp_path)
     assert origin() == {"commit": None, "dvc_lock_sha256": None}
     assert capsys.readouterr().err.startswith("commit unknown: fatal: not a git repository")
@@ -66,7 +66,7 @@ def test_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_without_git_there_is_no_commit(
     commit: Commit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a machine without git a release has no commit, and still a person who made it."""
+    """Without git, a release has no commit, but still a person."""
     commit("one")
     monkeypatch.setenv("PATH", str(tmp_path / "no programs here"))
     assert origin()["commit"] is None
@@ -75,7 +75,7 @@ def test_without_git_there_is_no_commit(
 
 
 def test_refusal_of_git_is_said(commit: Commit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A checkout of another user has no commit until Git trusts it; Git's own remedy is printed, once."""
+    """Another user's checkout has no commit until Git trusts it; Git's own remedy is printed once."""
     commit("one")
     if os.geteuid():
         pytest.skip("only root can give a folder to another user")
@@ -89,7 +89,7 @@ def test_refusal_of_git_is_said(commit: Commit, tmp_path: Path, capsys: pytest.C
 
 
 def test_account_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A container may run as a number that no account has; that number is the person."""
+    """A container may run under a number without an account; that number is the person."""
 
     def nameless() -> str:
         raise OSError("No username set in the environment")

@@ -1,4 +1,4 @@
-"""Local training: batches hold the training set, and the model is XGBClassifier's, in memory or on disk."""
+"""Local training: batches hold the training set, and the model equals XGBClassifier's, in memory or on disk."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ ROUNDS = 12
 
 
 def chunks_of(chunk_rows: int, **keys: Any) -> Compute:  # noqa: ANN401 - Compute's own
-    """Chunks of `chunk_rows` rows, fewer than a user may declare."""
+    """Chunks of `chunk_rows` rows, which may be fewer than a user can declare."""
     return Compute.model_construct(chunk_rows=chunk_rows, **keys)
 
 
@@ -50,7 +50,7 @@ def training_set() -> TrainingSet:
 
 @pytest.fixture(scope="module")
 def whole(training_set: TrainingSet) -> AllRows:
-    """All that the training_set holds, as XGBClassifier takes it."""
+    """All rows of the training set, as XGBClassifier takes them."""
     matrix = np.concatenate([training_set.rows[:], training_set.synthetic[:]])
     return matrix, np.append(training_set.label, np.ones(N_SYNTHETIC, np.int8))
 
@@ -74,7 +74,7 @@ def classifier(**changes: Any) -> xgboost.XGBClassifier:  # noqa: ANN401 - XGBoo
 
 
 def fitted(model: xgboost.XGBClassifier, training_set: TrainingSet, compute: Compute) -> xgboost.Booster:
-    """What `fit_booster` makes of the model's parameters."""
+    """The booster that `fit_booster` trains with the model's parameters."""
     given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
     return fit_booster(given | {"feature_types": model.feature_types}, ROUNDS, training_set, compute)
 
@@ -88,7 +88,7 @@ def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]
 
 @given(n_own=st.integers(0, 40), n_synthetic=st.integers(0, 40), size=st.integers(1, 50), chunk_rows=st.integers(1, 50))
 def test_batches_hold_the_training_set(n_own: int, n_synthetic: int, size: int, chunk_rows: int) -> None:
-    """The batches are all rows, then all synthetic frauds, with their labels; only the last is smaller than asked."""
+    """Batches hold all rows, then all synthetic frauds, with labels; only the last is smaller than the given size."""
     own = np.arange(n_own, dtype=np.float32).reshape(-1, 1)
     made = np.arange(1_000, 1_000 + n_synthetic, dtype=np.float32).reshape(-1, 1)
     label = (np.arange(n_own) % 3 == 0).astype(np.int8)
@@ -104,7 +104,7 @@ def test_batches_hold_the_training_set(n_own: int, n_synthetic: int, size: int, 
 
 
 def test_one_batch_gives_scikit_learns_model(training_set: TrainingSet, whole: AllRows) -> None:
-    """Where all rows are one batch the model is the same to the bit."""
+    """If all rows form one batch, the model is the same to the bit."""
     expected = classifier().fit(*whole).get_booster()
     assert fitted(classifier(), training_set, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
 
@@ -114,7 +114,7 @@ def test_one_batch_gives_scikit_learns_model(training_set: TrainingSet, whole: A
 def test_several_batches_give_nearly_the_same_margins(
     training_set: TrainingSet, whole: AllRows, chunk_rows: int
 ) -> None:
-    """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
+    """Merged quantiles give slightly different cuts, so a row's margin hardly differs."""
     expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
     margin = margins(fitted(classifier(subsample=1.0), training_set, chunks_of(chunk_rows)), whole[0])
     assert np.corrcoef(margin, expected)[0, 1] > 0.99
@@ -124,7 +124,7 @@ def test_several_batches_give_nearly_the_same_margins(
 def test_rows_may_stay_on_the_disk(
     training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same batches give the same bytes, and nearly the same margins with pages on the disk during training."""
+    """Equal batches give equal bytes, and nearly the same margins with pages on disk during training."""
     pages: list[int] = []
 
     class PageCounter(xgboost_fit.RoundProgress):
@@ -145,7 +145,7 @@ def test_rows_may_stay_on_the_disk(
 def test_pages_without_room_are_refused_before_one_is_written(
     training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
+    """XGBoost would crash on a full disk; a killed run's pages are deleted first, but not those of another run."""
     killed, running = (working_folder / "build" / f".xgboost-{name}" for name in ("killed", "running"))
     for folder in (killed, running):
         folder.mkdir(parents=True)
@@ -158,7 +158,7 @@ def test_pages_without_room_are_refused_before_one_is_written(
 
 
 def test_exact_trees_see_all_rows_at_once(training_set: TrainingSet, whole: AllRows) -> None:
-    """The exact method, which takes neither batches nor bins nor categories, gives scikit-learn's model to the bit."""
+    """The exact method takes neither batches, bins nor categories, and gives scikit-learn's model to the bit."""
     matrix, label = whole
     own, synthetic = (FeatureMatrix(part[:, [0, 2]], 300) for part in (training_set.rows, training_set.synthetic))
     numbers = TrainingSet(own, training_set.label, synthetic)
@@ -169,6 +169,6 @@ def test_exact_trees_see_all_rows_at_once(training_set: TrainingSet, whole: AllR
 
 
 def test_rounds_are_logged(training_set: TrainingSet, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log shows the progress of the training."""
+    """The log shows the progress of the training."""
     fitted(classifier(), training_set, chunks_of(5_000))
     assert capsys.readouterr().out.splitlines()[-1] == f"rounds: {ROUNDS} of {ROUNDS}"
