@@ -42,7 +42,7 @@ def files_below(folder: Path) -> set[Path]:
 
 @pytest.fixture
 def by_chunks(in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile) -> PrepareFile:
-    """Prepare a file below data/ in chunks of 1,000 or more rows, or a sample of it."""
+    """Prepare a file below data/, or a sample of it, in chunks of 1,000 rows or another size."""
 
     def prepare_file(name: str, chunk_rows: int = 1_000, sample: float = 1.0) -> Any:  # noqa: ANN401 - Prepared
         return prepared_from(Path("data", name), with_split(in_chunks(chunk_rows), sample=sample))

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[3]
 # More than one, so that a publication meets what a killed one left; few, because each version is loaded every time.
 ROUNDS_A_STORE = 2
 SEED = 9
-# Longer than a child needs after its last step, so that some are killed after it or not at all.
+# The longest delay between a step and the kill, so that a child is also killed in the time after its last step.
 LONGEST_SECONDS = 0.002
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
