@@ -107,8 +107,8 @@ def _load_table(name: str, address: str, file: StateFile, past: RequestPast) -> 
     """Merge the states of a file into a table, and return a summary of what was loaded."""
     if file.as_of % SECONDS_A_DAY:
         raise StageError(
-            f"{file.path} is as of {iso_text(file.as_of)}; a table can only be loaded with states as of midnight in UTC: "
-            f"make history SCORER={name} BEFORE={day_text(file.as_of)}, then load again"
+            f"{file.path} is as of {iso_text(file.as_of)}; a table can only be loaded with states as of midnight in "
+            f"UTC: make history SCORER={name} BEFORE={day_text(file.as_of)}, then load again"
         )
     counter = ProgressCounter("states loaded", file.n_keys)
     with opened_table(address, "LOAD", os.environ) as table:
