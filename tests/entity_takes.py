@@ -1,4 +1,4 @@
-"""A history with a feature of each kind of a card, for tests of the fold and of the columns of all rows."""
+"""A history with every kind of feature of a card, for tests of the fold and of the columns computed for all rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,17 +27,17 @@ TAKES: dict[str, dict[str, Any]] = {
     "risk": {"take": "fraud_rate", "over": "7d"},
 }
 CARD = {"card": {"key": "card", "ttl": "90d"}}
-# The same, with keys that stand for no card, and a pair with one feature.
+# The same, with values that are ignored because they name no card, and a pair with one feature.
 CARD_AND_PAIR = {
     "card": {"key": "card", "ttl": "90d", "ignore": ["", "none"]},
     "pair": {"key": ["card", "device"], "ttl": "30d"},
 }
-# The same over several items of a table, of which none can tell what `age` reads.
+# The same, spread over several items of a table. No single item knows the first event, which `age` reads.
 SHARDED = {name: entity | {"shards": 3} for name, entity in CARD_AND_PAIR.items()}
 
 
 def declared_takes(entities: dict[str, Any], **changes: object) -> History:
-    """A history of a card, and of a pair where the entities have one; `changes` replace keys of the block."""
+    """A history of a card, and of a pair if `entities` has one; `changes` replace keys of the history block."""
     takes = TAKES.items() if "shards" not in entities["card"] else [item for item in TAKES.items() if item[0] != "age"]
     features = {name: {"entity": "card", **take} for name, take in takes}
     if "pair" in entities:

@@ -1,6 +1,6 @@
-"""Each event through `sam local invoke`, then through `sam local start-api`: TEMPLATE EVENT...; prints what came back.
+"""Send events to `sam local invoke`, then to `sam local start-api`, and print the answers: TEMPLATE EVENT...
 
-A script of its own, because a wrapper that brings a Docker engine may run it in other namespaces than the test.
+It is a separate script because a wrapper that provides a Docker engine may run it in other namespaces than the test.
 """
 
 import http.client

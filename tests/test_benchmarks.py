@@ -59,7 +59,7 @@ def test_every_benchmark_runs_to_its_end(name: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_command_is_tested() -> None:
-    """Each module of benchmarks/ that ends in a call of main and takes the common options."""
+    """These are the modules of benchmarks/ that take the common options."""
     commands = {
         ".".join(path.relative_to(ROOT / "benchmarks").with_suffix("").parts)
         for path in (ROOT / "benchmarks").rglob("*.py")
@@ -69,7 +69,7 @@ def test_every_command_is_tested() -> None:
 
 
 def test_every_module_of_the_makefile_exists() -> None:
-    """As `python -m` finds it, and every benchmark's command but batch's has a target."""
+    """`python -m` finds each, and every benchmark but serving.batch has a target."""
     modules = set(re.findall(r"\$\(PYTHON\) -m ([\w.]+)", MAKEFILE))
     assert all(importlib.util.find_spec(module) for module in modules)
     commands = {f"benchmarks.{name}" for name in (*COMMANDS, "releases.swaps") if name != "serving.batch"}
@@ -83,7 +83,7 @@ def test_the_smallest_run_records_nothing() -> None:
 
 
 def test_a_budget_that_is_exceeded_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But in the smallest run, whose figures mean nothing, and of which nothing is kept."""
+    """The smallest run is exempt: its figures mean nothing, and none are kept."""
     sizes = {"turns": (3, 1)}
     full, smallest = (command.options_of("x", "", sizes, arguments) for arguments in ([], ["--smallest"]))
     assert (full.turns, smallest.turns) == (3, 1)
@@ -98,7 +98,7 @@ def test_a_budget_that_is_exceeded_ends_with_an_error(monkeypatch: pytest.Monkey
 
 
 def test_the_race_is_run_on_the_same_rows() -> None:
-    """The others have the hour and the weekday of the time; another test window than the last rows is refused."""
+    """The other contestants get hour and weekday for the time; a test window other than the last rows is refused."""
     times = pd.to_datetime(["2026-11-28 10:00", "2026-11-28 23:59", "2026-11-29 00:00"])
     raced = RacedSet(pd.DataFrame({"at": times, "amount": [1.0, 2.0, 3.0], "bad": [0, 0, 1]}), "bad", "at")
     train, test = windows_of(raced, np.array([0, 1])).values()
@@ -109,7 +109,7 @@ def test_the_race_is_run_on_the_same_rows() -> None:
 
 
 def test_the_race_compares_the_contestants_row_by_row() -> None:
-    """Who ranks as the first does has no distance from it in any draw; who ranks worse is behind."""
+    """The first has no lead over a contestant with the same ranking, in any draw, and leads one that ranks worse."""
     label = np.arange(400) % 4 == 0
     score = label + np.random.default_rng(1).normal(size=400)
     facts = {"cpu_seconds": 90.0, "bytes": 2_000_000, "row_cpu_seconds": 16e-6}
@@ -126,7 +126,7 @@ def test_the_race_compares_the_contestants_row_by_row() -> None:
 
 
 def test_steps_are_measured_by_the_declared_entity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The intervals of the handbook's steps draw customers with their rows."""
+    """The intervals of the handbook's steps resample customers with all of their rows."""
     scorer = declared_scorer("handbook", PARAMS)
     rows = pd.DataFrame(
         {scorer.time: np.arange(8) * 1e6, scorer.label: [0, 1] * 4, str(scorer.entity): list("aabbccdd")}
@@ -148,7 +148,7 @@ def test_steps_are_measured_by_the_declared_entity(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_rating_knows_the_earlier_ones_only() -> None:
-    """Of the trader who is rated: those that he received before, and none of his own."""
+    """A trader's history has the ratings that the trader received before, and none that the trader gave."""
     ratings = pd.DataFrame({"source": [1, 2, 3, 2], "target": [2, 3, 2, 1], "rating": [5, -10, -1, 3]})
     history = earlier_ratings(ratings, "target", "target")
     assert history["n"].tolist() == [0, 0, 1, 0]

@@ -1,4 +1,4 @@
-"""The container image: its commands on the artifact, and all of it where a Docker engine is; the dev container."""
+"""The container image: its commands on the artifact, and all of it if there is a Docker engine; the dev container."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def pinned(lock: str) -> dict[str, str]:
 
 
 def command(instruction: str, port: int) -> list[str]:
-    """What an instruction of the Dockerfile runs, by this Python and on another port."""
+    """The command of an instruction of the Dockerfile, changed to this Python and another port."""
     (content,) = re.findall(rf"^ *{instruction} (\[.+\])$", DOCKERFILE, re.MULTILINE)
     python, *arguments = json.loads(content)
     assert python == "/usr/bin/python3"
@@ -45,11 +45,11 @@ def command(instruction: str, port: int) -> list[str]:
 
 
 def test_the_health_check_tells_whether_the_server_answers(built_template: Path) -> None:
-    """By the image's own commands: it fails before the server listens, and succeeds whatever proxy is set."""
+    """The image's own commands are run: it fails before the server listens, and succeeds whatever proxy is set."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     artifact = built_template.parent / "FraudFunction"
-    # The server's packages come from this environment; all that the artifact has comes first.
+    # The artifact's packages come first; the server's own come from this environment.
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
     environment = unmeasured_environment() | proxy | {"PYTHONPATH": str(artifact)}
     check = command("CMD", port)
@@ -68,7 +68,7 @@ def test_the_health_check_tells_whether_the_server_answers(built_template: Path)
 
 
 def test_the_image_has_the_tested_versions() -> None:
-    """Its own packages are those of the tests' environment, and none of the artifact's stands in both."""
+    """Its own packages have the versions of the tests' environment, and none of them is also in the artifact."""
     image, tests = pinned("requirements-image.lock"), pinned("requirements.lock")
     assert image.keys() >= {"boto3", "httptools", "uvicorn", "uvloop"}
     assert {name: version for name, version in image.items() if tests[name] != version} == {}
@@ -76,7 +76,7 @@ def test_the_image_has_the_tested_versions() -> None:
 
 
 def test_make_image_packs_what_make_build_built() -> None:
-    """For the processor that was named; nothing is packed from elsewhere."""
+    """It is built for the named processor, and packs nothing from elsewhere."""
     planned = ["make", "-n", "image", "ARCHITECTURE=arm64"]
     printed = subprocess.run(planned, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     assert printed.index("sam build") < printed.index("docker build --platform linux/arm64 --tag fraud-scorer .")
@@ -104,7 +104,7 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of the image, built of the Dockerfile and an artifact of this processor; removed after."""
+    """The name of the image, built from the Dockerfile and an artifact for this processor; it is removed afterwards."""
     if not has_docker():
         pytest.skip("no Docker engine answers")
     template: Path = request.getfixturevalue("built_template")
@@ -119,7 +119,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @dataclass(frozen=True)
 class Container:
-    """A container of the image that runs."""
+    """A running container of the image."""
 
     id: str
     url: str
@@ -130,7 +130,7 @@ class Container:
         return {"statusCode": answer.status_code, "body": answer.text}
 
     def inspect(self, template: str) -> str:
-        """What Docker knows of it."""
+        """What `docker inspect` prints for a field."""
         return docker("inspect", "--format", f"{{{{{template}}}}}", self.id)
 
 
@@ -152,7 +152,7 @@ def container(image: str) -> Iterator[Container]:
 
 
 def test_the_container_answers_as_in_training(container: Container) -> None:
-    """Every golden request, to the last digits that exp() gives everywhere."""
+    """It answers every golden request so, but for the last digits, in which exp() differs between platforms."""
     answers = ask_all(container.handle, PROJECT / "build" / "bundles")
     assert answers["wrong"] == []
     assert answers["asked"] > 0

@@ -22,13 +22,13 @@ OTHER = "x86_64" if own_architecture() == "arm64" else "arm64"
 
 
 def library(machine: int, *versions: str) -> bytes:
-    """A shared library as far as this project looks into one."""
+    """The parts of a shared library that this project reads."""
     symbols = b"".join(b"\0GLIBC_" + version.encode() for version in versions)
     return b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(44) + symbols
 
 
 def compiled(source: bytes, *, flags: int = 1) -> bytes:
-    """The .pyc of a source, as far as Python looks at its header."""
+    """The .pyc of a source, with the header that Python checks."""
     return importlib.util.MAGIC_NUMBER + flags.to_bytes(4, "little") + importlib.util.source_hash(source) + b"code"
 
 
@@ -58,7 +58,7 @@ GOOD = {
     ],
 )
 def test_each_fault_is_a_sentence(change: dict[str, bytes], sentences: list[str]) -> None:
-    """It names the file; an artifact in order has none."""
+    """The sentence names the file; a sound artifact has none."""
     assert faults(Artifact({**GOOD, **change}), "x86_64") == sentences
 
 
@@ -69,7 +69,7 @@ def test_the_zip_is_smaller() -> None:
 
 
 def test_the_golden_requests_are_answered_as_in_training() -> None:
-    """Over the handler, as API Gateway asks."""
+    """They go through the handler, as from API Gateway."""
     result = ask_all(handler, BUNDLES)
     assert result["asked"] == sum(
         "past" not in case for path in BUNDLES.glob("*/golden.json") for case in json.loads(path.read_bytes())
@@ -79,7 +79,7 @@ def test_the_golden_requests_are_answered_as_in_training() -> None:
 
 
 def test_a_decision_gives_the_probability_of_its_class() -> None:
-    """The confidence in "no fraud" is what the probability leaves."""
+    """The confidence in "no fraud" is one minus the probability."""
     assert probability_of({"prediction": 0, "confidence": 0.75}) == 0.25
     assert probability_of({"prediction": 1, "confidence": 0.75}) == 0.75
     assert probability_of({"fraud_probability": 0.5, "is_flagged": True}) == 0.5
@@ -97,7 +97,7 @@ def test_a_decision_gives_the_probability_of_its_class() -> None:
     ],
 )
 def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, off: float, tmp_path: Path) -> None:
-    """With the bundle, the request's number and both values."""
+    """The sentence has the bundle, the request's number and both values."""
     bundle = tmp_path / "mini"
     bundle.mkdir()
     (bundle / "manifest.json").write_text('{"contract": {"route": "/mini"}}')
@@ -113,7 +113,7 @@ def test_an_event_is_one_that_the_handler_takes() -> None:
 
 
 def test_the_built_artifact_answers_alone(built_template: Path) -> None:
-    """In a bare interpreter with nothing else on its path; its line in the table says so."""
+    """It runs in a bare interpreter with nothing else on its path; its line in the table has the result."""
     line, problems = checked(own_architecture(), built_template.parent / "FraudFunction")
     assert problems == []
     assert line[0] == own_architecture()
@@ -153,7 +153,7 @@ def test_the_other_processors_artifact_answers_under_emulation(other_artifact: P
 
 
 def test_an_artifact_that_does_not_start_is_reported(built_template: Path, tmp_path: Path) -> None:
-    """With the exception's own words."""
+    """The report has the message of the exception."""
     shutil.copytree(built_template.parent / "FraudFunction", tmp_path / "artifact")
     shutil.rmtree(tmp_path / "artifact" / "mangum")
     result = "it does not start"
@@ -170,7 +170,7 @@ def test_an_artifact_without_golden_requests_is_reported(tmp_path: Path) -> None
 
 
 def test_a_failed_make_is_reported() -> None:
-    """With its last words; an architecture that Lambda does not have fails before anything is built."""
+    """The report has its output; an architecture that Lambda does not have fails before anything is built."""
     assert made("help") == []
     (failure,) = made("no-such-target")
     assert failure.startswith("make no-such-target failed:\n")
@@ -185,7 +185,7 @@ def test_columns_are_aligned() -> None:
 
 
 def test_reading_an_artifact_finds_every_file(tmp_path: Path) -> None:
-    """By its path from the folder."""
+    """Each has its path relative to the folder."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c").write_bytes(b"1")
     assert read_artifact(tmp_path).files == {"a/b/c": b"1"}

@@ -35,7 +35,7 @@ def needed_modules(path: Path) -> set[Path]:
 
 
 def listed_code(stage: dict[str, Any]) -> list[Path]:
-    """What a stage depends on of our code: files, and folders with all that lies in them."""
+    """Our code on which a stage depends: files, and folders with all that is in them."""
     return [Path(dep) for dep in stage["do"]["deps"] if dep.startswith(OURS)]
 
 
@@ -61,14 +61,14 @@ def test_deps_cover_the_imports(name: str) -> None:
 
 
 def test_no_record_makes_a_stage_run() -> None:
-    """What the function writes down, releases or answers has no say in a model; the history checks its features."""
+    """Records, releases and answers do not affect a model. The handler's history does: it checks the features."""
     for stage in STAGES.values():
         of_handler = [entry for entry in listed_code(stage) if entry.parts[0] == "handler"]
         assert {entry.parts[1] for entry in of_handler} <= {"scoring", "history"}
 
 
 def test_versions_of_libraries_are_deps(name: str) -> None:
-    """Another version of a library that computes makes each stage run again; that of any other does not."""
+    """Another version of a numerical library makes each stage run again; that of any other library does not."""
     assert "requirements-model.lock" in STAGES[name]["do"]["deps"]
     assert "requirements.lock" not in STAGES[name]["do"]["deps"]
     pinned, others = (
@@ -94,7 +94,7 @@ def test_walk_follows_imports() -> None:
 
 
 def test_deps_are_listed_once_and_in_order(name: str) -> None:
-    """Nothing is listed twice, neither by itself nor with its folder; our code stands in the order of the alphabet."""
+    """Nothing is listed twice, neither by itself nor with its folder; our code is in alphabetical order."""
     deps = STAGES[name]["do"]["deps"]
     assert len(deps) == len(set(deps))
     code = listed_code(STAGES[name])
@@ -103,7 +103,7 @@ def test_deps_are_listed_once_and_in_order(name: str) -> None:
 
 
 def test_params_are_the_keys_of_a_scorer() -> None:
-    """Each listed one every scorer of params.yaml has; a change of any runs a stage, but for those that none reads."""
+    """Every scorer has each listed key; a change of any key runs a stage, except for the keys that no stage reads."""
     params = {param for stage in STAGES.values() for param in stage["do"]["params"]}
     keys = {param.removeprefix("scorers.${key}.") for param in params}
     assert keys == set(ScorerDeclaration.model_fields) - {"monitoring", "gate", "owner"}
@@ -123,7 +123,7 @@ def test_stages_feed_each_other() -> None:
 
 
 def test_artifacts_are_bundles_of_declared_scorers() -> None:
-    """Each by the name that MLflow has for it, and an output of `package`; the shipped scorers have one each."""
+    """Each has its name in MLflow and is an output of `package`; the shipped scorers have one each."""
     scorers = read_declarations(PROJECT / "params.yaml").scorers
     packaged = {out if isinstance(out, str) else next(iter(out)) for out in STAGES["package"]["do"]["outs"]}
     assert "build/bundles/${key}" in packaged

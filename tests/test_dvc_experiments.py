@@ -35,7 +35,7 @@ def n_test_rows() -> int:
 
 @pytest.fixture(scope="module")
 def committed(checkout: Path) -> Iterator[int]:
-    """A repository, the working folder, with one scorer and the first of its stages; the rows of its test window."""
+    """Make the working folder a repository of one scorer and its first stage; yields the rows of its test window."""
     yaml = YAML()
     pipeline = yaml.load(checkout / "dvc.yaml")
     pipeline["stages"] = {"prepare": pipeline["stages"]["prepare"]}
@@ -87,7 +87,7 @@ def test_a_queued_experiment_leaves_the_working_folder_alone(committed: int) -> 
 
 
 def test_the_shown_experiment_is_one_of_the_shipped_model() -> None:
-    """The page shows the committed metrics beside an experiment's; run it anew where the model has changed."""
+    """The page shows the committed metrics beside an experiment's, which must be run again if the model has changed."""
     shown = re.findall(
         r"^reports/transaction/metrics\.json  (\w+) +([\d.]+) +([\d.]+) +(-?[\d.]+)$", PAGE, re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""A DVC remote in S3: what one checkout pushed, another pulls, and trains nothing. Without one, what to do is said."""
+"""A DVC remote in S3: one clone pulls what another pushed, and trains nothing. Without one, DVC says what to do."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def pushed(tmp_path: Path, bucket: str) -> Path:
     """A checkout whose remote, declared in its committed .dvc/config, holds all that the project's cache does."""
     checkout = tmp_path / "first"
     run(tmp_path, "git", "clone", "--quiet", str(PROJECT), str(checkout))
-    # What is not committed yet belongs to it too: somebody who tries a change tests before the commit.
+    # Changes that are not committed yet belong to it, too, because tests run before a commit.
     (tmp_path / "changes").write_text(run(PROJECT, "git", "diff", "HEAD", "--binary"))
     run(checkout, "git", "apply", "--allow-empty", str(tmp_path / "changes"))
     run(checkout, "dvc", "cache", "dir", "--local", run(PROJECT, "dvc", "cache", "dir").strip())
@@ -65,9 +65,9 @@ def test_a_fresh_clone_without_a_remote_is_told(tmp_path: Path) -> None:
     """DVC says that there is none in the words that the pages quote; its settings and data.dvc name what to do."""
     run(tmp_path, "git", "clone", "--quiet", str(PROJECT), "clone")
     for name in (".dvc/config", "data.dvc"):
-        # What is not committed yet belongs to it too.
+        # Changes that are not committed yet belong to it, too.
         shutil.copy(PROJECT / name, tmp_path / "clone" / name)
-    # A cache that this machine's settings name may hold everything.
+    # Ignore this machine's settings: a cache that they name may hold everything.
     settings = dict.fromkeys(("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"), str(tmp_path))
     done = subprocess.run(
         [BIN / "dvc", "pull"],

@@ -1,4 +1,4 @@
-"""What `make bench-cost` makes of logs, of tables and of a memory size."""
+"""The figures that `make bench-cost` derives from logs, tables and a memory size."""
 
 import gzip
 from pathlib import Path
@@ -25,7 +25,7 @@ REQUEST = (
 
 
 def test_lines_of_a_log_are_counted_by_kind() -> None:
-    """Of the last requests only; what the emulator itself prints is none of them."""
+    """Only lines of the last requests count, and none that the emulator itself prints."""
     start = (b"START RequestId: 0 Version: 7\n", b"30 Nov 2026 [INFO] (rapid) INVOKE START\n")
     figures = line_figures([*start, *REQUEST, *REQUEST], [b"access\n"] * 2, 2)
     assert figures["system"]["lines"] == 3
@@ -39,14 +39,14 @@ def test_lines_of_a_log_are_counted_by_kind() -> None:
 
 
 def test_metrics_are_names_with_dimension_values(tmp_path: Path) -> None:
-    """Two metrics of one version and two scorers are six; a line that comes again adds none."""
+    """Two metrics, each of one version and of two scorers, are six; a repeated line adds none."""
     log = tmp_path / "log"
     log.write_bytes(METRICS % b"refund" + METRICS % b"refund" + METRICS % b"transaction" + b"START RequestId: 1\n")
     assert metrics_of(log) == 6
 
 
 def test_durations_are_the_reports(tmp_path: Path) -> None:
-    """Not the init, which the first report tells before."""
+    """The init duration, which precedes the duration in the first report, is not one."""
     log = tmp_path / "log"
     first = b"REPORT RequestId: 0\tInit Duration: 0.26 ms\tDuration: 277.81 ms\tBilled Duration: 278 ms\t\n"
     log.write_bytes(first + b"".join(REQUEST))
@@ -54,7 +54,7 @@ def test_durations_are_the_reports(tmp_path: Path) -> None:
 
 
 def test_access_line_fills_the_format() -> None:
-    """What API Gateway knows of the request, and a dash for what there is not; no id comes twice."""
+    """The line has API Gateway's values, or a dash for a value that does not exist; no id occurs twice."""
     pattern = '{"path": "$context.path", "status": "$context.status", "error": "$context.error.message"}'
     assert access_line(pattern, "/predict") == b'{"path": "/predict", "status": "200", "error": "-"}\n'
     first, other = (access_line("$context.requestId", "/predict") for _ in range(2))
@@ -68,7 +68,7 @@ def test_response_has_body_and_headers() -> None:
 
 
 def test_item_has_the_size_that_dynamodb_counts() -> None:
-    """Names and values: three bytes of a key, a number of ten digits, a list of one element."""
+    """Names and values count: here a key of three bytes, a number of ten digits and a list of one element."""
     item = {"k": {"B": "AAAA"}, "x": {"N": "1796015411"}, "l": {"L": [{"B": "AAAA"}]}}
     assert item_bytes(item) == (1 + 3) + (1 + 6) + (1 + 3 + 1 + 3)
     with pytest.raises(ValueError, match="an attribute of type S"):
@@ -76,7 +76,7 @@ def test_item_has_the_size_that_dynamodb_counts() -> None:
 
 
 def test_units_are_counted_by_begun_sizes() -> None:
-    """A write by the larger of the item before and after, a read by four kB; an item that is missing costs one."""
+    """A write counts the larger of the item before and after, a read each 4 kB; a missing item costs one unit."""
     table = CountedTable()
     key = '"TableName":"t","Key":{"k":{"B":"AAAA"}}'
     table.call([("GetItem", f"{{{key}}}".encode())], 1.0)
@@ -89,7 +89,7 @@ def test_units_are_counted_by_begun_sizes() -> None:
 
 
 def test_begun_milliseconds_are_billed() -> None:
-    """The median of the starts' means; the scorers' requests are every second one."""
+    """The figure is the median of each start's mean; the two scorers' requests alternate."""
     start = {"init": 300.0, "used": 60.0, "paced": [1.2, 2.2, 1.4, 2.6], "busy": [0.5, 0.7, 3.1, 0.2]}
     slow = start | {"init": 900.0, "used": 70.0, "paced": [9.0] * 4}
     figures = figures_of([start, slow, start])

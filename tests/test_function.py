@@ -110,7 +110,7 @@ def running(artifact: Artifact, log: Path, **environment: str) -> Iterator[Runni
             wait_until_listening(process, ("127.0.0.1", port), 10)
             yield Running(f"http://{address}/2015-03-31/functions/function/invocations")
         finally:
-            process.terminate()  # on which it kills the runtime
+            process.terminate()  # the emulator then kills the runtime
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
@@ -202,7 +202,7 @@ def test_each_kind_of_request_is_answered(function: Running, runnable: Artifact)
 
 
 def test_the_log_names_no_path(runnable: Artifact, tmp_path: Path) -> None:
-    """In the declared text format the function's log holds its metrics, and of the requests nothing."""
+    """In the declared text format the function's log holds its metrics, and nothing of the requests."""
     assert runnable.declared["LoggingConfig"]["LogFormat"] == "Text"
     with running(runnable, tmp_path / "log") as started:
         answer_to(started, event_of("transaction"))

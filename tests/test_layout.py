@@ -11,7 +11,7 @@ from tests.imports import imported_names
 
 ROOT = Path(__file__).parents[1]
 
-# From the top down. What stands on one line must not import each other.
+# From top to bottom. Packages on the same line must not import each other.
 TRAINING: tuple[tuple[str, ...], ...] = (
     ("training.monitoring",),
     ("training.delivery",),
@@ -81,7 +81,7 @@ def faults(module: str, names: Iterable[str]) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_downward(module: str) -> None:
-    """A module imports what is below its package, or stands in it, and no command."""
+    """A module imports only modules of its own package or of packages below it, and no command."""
     assert faults(module, imported(module)) == []
 
 
@@ -105,13 +105,13 @@ def test_there_is_no_circle() -> None:
     ],
 )
 def test_a_wrong_import_is_reported(module: str, name: str, fault: str) -> None:
-    """With both modules and the rule, and beside others that are right."""
+    """The sentence has both modules and the rule; allowed imports beside it are not reported."""
     allowed = ["training.errors"] if module.startswith("training.") else ["handler.scoring.contract"]
     assert faults(module, [name, *allowed]) == [f"{module} imports {name}{fault}"]
 
 
 def test_facts_are_declared_once() -> None:
-    """A number of seconds, the ends of what counts as a time, the fewest frauds, a folder: each in one module."""
+    """Seconds per hour and day, the limits of valid times, the fewest frauds, a folder: each is in one module."""
     facts = {"SECONDS_AN_HOUR", "SECONDS_A_DAY", "EARLIEST_SECONDS", "END_OF_TIMES", "FEW_FRAUDS", "REFIT", "JUDGED"}
     declared = [
         name.id
@@ -127,7 +127,7 @@ def test_facts_are_declared_once() -> None:
 
 
 def test_commands_are_the_root_of_training() -> None:
-    """Every module at the root of `training` but the ground is a command: it runs by its name."""
+    """Every module of `training` that TRAINING does not list is at the root and a command: it runs by its name."""
     assert {"training.prepare", "training.monitor"} <= COMMANDS
     for module in COMMANDS:
         assert module.count(".") == 1

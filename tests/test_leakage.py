@@ -1,6 +1,6 @@
-"""Real card payments (ULB/Worldline) as a third scorer: an honest result, and the dishonest one it is not.
+"""Real card payments (ULB/Worldline) as a third scorer: an honest result, compared with one that leaks.
 
-No code is written for it: a block in params.yaml and a data file, then `dvc repro`.
+It needs no code: only a block in params.yaml and a data file, then `dvc repro`.
 """
 
 import json
@@ -125,7 +125,7 @@ def test_third_scorer_is_a_block_and_a_file(reproduced: Reproduced) -> None:
     assert metrics["rows"] == pytest.approx(0.2 * 284_807, abs=10)
     assert metrics["frauds"] == 75
     assert metrics["roc_auc"] >= 0.96
-    # 75 frauds: a bootstrap's 95 % is .72 to .88, and whatever lies above .95 has seen the test rows.
+    # With 75 frauds a bootstrap's 95 % interval is .72 to .88; a model above .95 has seen the test rows.
     assert 0.74 <= metrics["average_precision"] < 0.95
 
 
@@ -135,7 +135,7 @@ def test_parity_on_real_rows(reproduced: Reproduced) -> None:
 
 
 def test_bundle_answers_a_real_payment(reproduced: Reproduced) -> None:
-    """The bundle, loaded as the function loads it, answers a payment of the data and one of nothing but an amount."""
+    """The bundle, loaded as the function loads it, answers a payment of the data and one with only an amount."""
     scorer = load_scorer(reproduced.folder / "build" / "bundles" / "ulb")
     rows = pd.read_parquet(DATA, columns=[*FEATURES, "Class"]).astype(float)
     fraud = rows[rows["Class"] == 1].iloc[0][FEATURES].to_dict()
@@ -148,7 +148,7 @@ def test_bundle_answers_a_real_payment(reproduced: Reproduced) -> None:
 
 
 def test_nothing_is_left_to_reproduce(reproduced: Reproduced) -> None:
-    """After the run, DVC finds every stage up to date: nothing wrote what it does not declare as its own."""
+    """After the run, DVC finds every stage up to date: no stage wrote a file that it does not declare."""
     assert "Data and pipelines are up to date" in dvc(reproduced.folder, "status")
 
 

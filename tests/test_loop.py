@@ -58,7 +58,7 @@ scorers:
 
 
 def rows_from(day: int, days: int, *, is_new: bool, seed: int) -> pd.DataFrame:
-    """Labelled rows of some days: frauds used to be fast; those of the new kind are young instead."""
+    """Labelled rows of some days: usual frauds are fast, frauds of the new kind are young instead."""
     rng = np.random.default_rng(seed)
     n = days * ROWS_A_DAY
     is_fraud = rng.random(n) < FRAUD_RATE
@@ -76,7 +76,7 @@ def rows_from(day: int, days: int, *, is_new: bool, seed: int) -> pd.DataFrame:
 
 
 class NoTracker:
-    """In the place of MLflow, which other tests follow."""
+    """Stands in for MLflow, which other tests cover."""
 
     def __init__(self) -> None:
         """Say at once that there is none."""
@@ -102,7 +102,7 @@ def folder(checkout: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process; returns what it, and DVC below it, say."""
+    """Runs a command in this process; returns its output and that of DVC, which it runs."""
 
     def command(module: ModuleType, *arguments: str, status: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", [module.__name__, "small", *arguments])
@@ -146,7 +146,7 @@ def recall(answers: list[dict[str, Any]], rows: pd.DataFrame) -> float:
 
 
 def test_a_new_kind_of_fraud_is_noticed_learned_and_recall(run: Command, folder: Path, client: httpx2.Client) -> None:
-    """From the first request that the old model misreads to the calm after the new one serves, nothing by hand."""
+    """From the first fraud that the old model misses to the monitor's ok after the swap, without manual steps."""
     usual = rows_from(N_DAYS, 15, is_new=False, seed=2)
     before = ask(client, usual)
     assert recall(before, usual) > 0.8
@@ -179,13 +179,13 @@ def test_a_new_kind_of_fraud_is_noticed_learned_and_recall(run: Command, folder:
 
 
 def state_of(folder: Path) -> list[bytes]:
-    """What must not change where a retraining fails."""
+    """The files that must not change if a retraining fails."""
     kept = ("data.dvc", "dvc.lock", "data/rows.parquet", "reports/small/rows.json", "build/bundles/small/manifest.json")
     return [(folder / name).read_bytes() for name in kept]
 
 
 def test_rows_that_were_used_already_change_nothing(run: Command, folder: Path) -> None:
-    """Some are refused with their number and some of their ids; all of them are nothing new."""
+    """If some were used, the error has their number and some of their ids; if all were, there is nothing new."""
     before = state_of(folder)
     used = pd.read_parquet(folder / "data" / "rows.parquet").tail(5)
     used.to_parquet(folder / "used.parquet", index=False)

@@ -1,4 +1,4 @@
-"""The Makefile: what counts as typed, how it reaches the commands, the order of targets, paths, and machines."""
+"""The Makefile: which variables count as typed, how they reach commands, the order of targets, paths, and machines."""
 
 import json
 import os
@@ -14,9 +14,9 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 TYPED = re.findall(r"^TYPED := ((?:.+\\\n)*.+)$", MAKEFILE, re.MULTILINE)[0].replace("\\", "").split()
 EITHER = ("STORE", "SIGNING_KEY", "BENCHMARK_DATA", "HISTORY")
 DEFAULTS = {"ARCHITECTURE": "x86_64", "BUILD_DIR": ".aws-sam/build"}
-# What the make or the machine that runs the tests may hold.
+# Variables that the make or the machine that runs the tests may set.
 OF_THE_GATE = ("MAKEFLAGS", "MAKELEVEL", "UV_CACHE_DIR", "XDG_CACHE_HOME")
-# The environment of a recipe, as JSON, beside the targets of our Makefile.
+# Our Makefile with further targets; `show` prints a recipe's environment as JSON.
 SHOW = """include Makefile
 show:
 	@python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'
@@ -59,7 +59,7 @@ def executable(path: Path, script: str) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--environment-overrides",)])
 def test_environment_does_not_count_as_typed(options: tuple[str, ...]) -> None:
-    """Containers and CI systems hold a VERSION or a LOG of their own; where releases lie may stand there."""
+    """Containers and CI systems may have their own VERSION or LOG; only STORE and the like may come from there."""
     content = recipe_environment(*options, **dict.fromkeys((*TYPED, *EITHER), "junk"))
     assert {name: content.get(name, "") for name in TYPED} == dict.fromkeys(TYPED, "") | DEFAULTS
     assert {content[name] for name in EITHER} == {"junk"}
@@ -67,7 +67,7 @@ def test_environment_does_not_count_as_typed(options: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("value", ["$amount", "$$", "a 'b' \"c\" `d`", "$(shell echo no) (b) & c; #d", "é\\ %20"])
 def test_typed_value_arrives_as_it_is(value: str) -> None:
-    """Neither make nor a shell reads a name of a file or column, whatever it contains."""
+    """Neither make nor a shell expands the name of a file or column, whatever it contains."""
     content = recipe_environment(*(f"{name}={value}" for name in (*TYPED, *EITHER)))
     assert {content[name] for name in (*TYPED, *EITHER)} == {value}
 
@@ -78,7 +78,7 @@ def test_function_keeps_its_variables() -> None:
 
 
 def test_ignored_variable_is_named() -> None:
-    """Who means FORCE=... before make learns that it counts behind it; what the target does not take is not named."""
+    """FORCE=... before make is ignored, with a hint to type it after; variables that a target ignores are not named."""
     printed = make("-n", "promote", "SCORER=refund", FORCE="1", TIME="%E")
     assert "make promote ignores the environment's FORCE: type it behind make (FORCE=...)" in printed
     assert "ignores" not in make("-n", "promote", "SCORER=refund", "FORCE=1", TIME="%E")
@@ -86,7 +86,7 @@ def test_ignored_variable_is_named() -> None:
 
 
 def test_each_recipe_names_the_variables_that_it_takes() -> None:
-    """A recipe names each typed variable that it reads where only the environment holds it."""
+    """If a typed variable that a recipe reads is only in the environment, the recipe names it."""
     for target, recipe in re.findall(r"^([a-z-]+):[^\n=]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE):
         taken = {name for name in TYPED if re.search(rf"\$\$\{{?{name}\b", recipe)}
         named = {name for names in re.findall(r"\$\(call name_ignored,([A-Z_ ]+)\)", recipe) for name in names.split()}
@@ -95,7 +95,7 @@ def test_each_recipe_names_the_variables_that_it_takes() -> None:
 
 @pytest.mark.parametrize("how", [("-j8",), ()], ids=["typed", "from the environment"])
 def test_targets_follow_each_other(how: tuple[str, ...]) -> None:
-    """With -j, too, what is packed was trained before; only `make test` asks for two targets side by side."""
+    """Even with -j training comes before packing; only `make test` asks for two targets side by side."""
     environment = {} if how else {"MAKEFLAGS": "-j8"}
     assert make(*how, "slow", "fast", makefile=SHOW, SIDE_BY_SIDE="yes", **environment).split() == ["slow", "fast"]
     printed = make("-n", *how, "build", **environment)
@@ -104,7 +104,7 @@ def test_targets_follow_each_other(how: tuple[str, ...]) -> None:
 
 
 def test_variables_of_the_machine_do_not_break_commands(tmp_path: Path) -> None:
-    """A hardened image keeps Python from modules in this folder or from compiled ones; a home folder may be missing."""
+    """A hardened image may forbid modules in this folder or writing compiled ones; a home folder may be missing."""
     content = recipe_environment(PYTHONSAFEPATH="1", PYTHONDONTWRITEBYTECODE="1", HOME=str(tmp_path))
     assert not {"PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"} & content.keys()
     assert "UV_CACHE_DIR" not in content
@@ -113,7 +113,7 @@ def test_variables_of_the_machine_do_not_break_commands(tmp_path: Path) -> None:
 
 
 def test_user_without_a_name_has_its_number(tmp_path: Path) -> None:
-    """A container may run as a number that no account has, which DVC and MLflow cannot do without a name for."""
+    """A container may run as a number that no account has, but DVC and MLflow need a user name."""
     executable(tmp_path / "id", "echo 12345; exit 1")
     nameless = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "")
     content = recipe_environment(**nameless, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -161,7 +161,7 @@ def test_artifact_is_built_where_paths_have_blanks(folder: Path) -> None:
 
 
 def test_paths_are_quoted() -> None:
-    """No path that a user or SAM names is put into a recipe by make itself, where a shell would read it."""
+    """Make itself expands no path of a user or of SAM into a recipe, where a shell would parse it."""
     recipes = "".join(line for line in MAKEFILE.splitlines(keepends=True) if line.startswith("\t"))
     assert not re.search(r"\$\((ARTIFACTS_DIR|BUILD_DIR|CURDIR|MAKEFILE_LIST)\)", recipes)
     unquoted = re.sub(r'"[^"\n]*"', "", recipes)
@@ -177,7 +177,7 @@ def test_paths_are_quoted() -> None:
     ],
 )
 def test_data_say_why_dvc_failed(folder: Path, message: str, *, is_other_data: bool) -> None:
-    """DVC's own words are shown; only where it says so are the data others than data.dvc names."""
+    """DVC's own words are shown; only if they say so does make report that data.dvc pins other data."""
     executable(folder / ".venv/bin/python", "mkdir data")
     executable(folder / ".venv/bin/dvc", f'[ "$1" != commit ] || {{ echo "{message}" >&2; exit 1; }}')
     printed = make("data", folder=folder)
@@ -187,7 +187,7 @@ def test_data_say_why_dvc_failed(folder: Path, message: str, *, is_other_data: b
 
 
 def test_dvc_is_told_where_there_is_no_git(folder: Path) -> None:
-    """A downloaded archive is no Git repository: DVC goes on without it, said once, until there is one."""
+    """A downloaded archive is no Git repository: DVC works without Git until there is one, and make says so once."""
     executable(folder / ".venv/bin/python", "mkdir data")
     executable(
         folder / ".venv/bin/dvc",
@@ -205,7 +205,7 @@ def test_dvc_is_told_where_there_is_no_git(folder: Path) -> None:
 
 
 def test_line_ends_are_the_same_everywhere(tmp_path: Path) -> None:
-    """A checkout by Git for Windows' setting has no CRLF, which neither make nor a shell reads and DVC hashes."""
+    """With core.autocrlf=true a checkout has no CRLF: make and shells cannot read it, and it changes DVC's hashes."""
     if not (PROJECT / ".git").exists():
         pytest.skip("this folder is no Git repository")
     clone = ["git", "-c", "core.autocrlf=true", "clone", "--quiet", str(PROJECT), str(tmp_path / "clone")]

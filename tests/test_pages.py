@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RULES = {name: text for text, name in re.findall(r"^(([a-z-]+):.*\n(?:\t.*\n)*)", MAKEFILE, re.MULTILINE)}
 # What the console blocks call.
 PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "docker", "dvc", "echo", "git", "make"}
-# What commands write that are no stages, and names that stand for a user's file or for a page that is gone.
+# Files that commands other than stages write, names that stand for a user's file, and a page that was removed.
 NOT_HERE = {
     "decision.json",
     "<OUTPUT>.rejected.csv",
@@ -43,7 +43,7 @@ NOT_HERE = {
     *(f"refund/releases/<version>.{ending}" for ending in ("cdx.json", "openapi.json")),
     *(f"reports/refund/{name}" for name in ("backtest.html", "monitor.csv", "monitor.html", "retrain.md")),
 }
-# A word in code that begins so is a path of this repository.
+# A word in code whose first part is one of these is a path of this repository.
 OURS = {path.name for path in ROOT.iterdir() if not path.name.startswith(".venv")}
 FILE = re.compile(r"[\w./<>-]+\.(?:csv|dvc|joblib|json|lock|md|py|toml|ya?ml)")
 
@@ -54,7 +54,7 @@ def code_of(text: str) -> list[str]:
     outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return [
         *(line for block in blocks for line in block.splitlines()),
-        # A span that holds a backtick stands in two of them.
+        # A code span that contains a backtick is delimited by two.
         *(" ".join(span.split()) for _, span in re.findall(r"(?<!`)(``?)(?!`)(.+?)(?<!`)\1(?!`)", outside, re.DOTALL)),
     ]
 
@@ -102,7 +102,7 @@ def test_the_tables_are_the_reports() -> None:
 
 
 def test_a_marker_without_a_table_and_a_table_without_a_page_are_reported() -> None:
-    """By name, with what to do."""
+    """The sentence has the name and what to do."""
     assert faults(list(TEXTS.values())) == []
     sentences = faults(["<!-- table: speeed -->\n"])
     assert sentences[0].startswith("no benchmark fills the table speeed; benchmarks/pages.py has alarms, ")
@@ -112,7 +112,7 @@ def test_a_marker_without_a_table_and_a_table_without_a_page_are_reported() -> N
 def test_a_stale_page_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --check; without it is filled in."""
+    """`--check` reports it; without that option the page is filled in."""
     page = tmp_path / "all.md"
     page.write_text(TABLE.sub(r"\1", TEXT), encoding="utf-8")
     monkeypatch.setattr("benchmarks.pages.PAGES", (page,))
@@ -137,7 +137,7 @@ def test_the_facts_in_sentences_are_the_recorded_ones(pattern: str, fact: Callab
 
 
 def test_the_categorisers_figures_are_the_reports() -> None:
-    """They are those of the held-out names, per cent."""
+    """They are percentages of the held-out names."""
     held_out = report("refund/training.json")["texts"]["item"]
     answered, right, unknown = (
         f"{held_out[key]:.0%}" for key in ("answered", "accuracy_answered", "unknown_called_other")
@@ -148,7 +148,7 @@ def test_the_categorisers_figures_are_the_reports() -> None:
 
 
 def test_the_shown_answers_are_the_real_ones() -> None:
-    """The README shows one, docs/api.md two, docs/explanations.md one for three readers, each with its answer."""
+    """The README shows one, docs/api.md two, and docs/explanations.md one for each of three readers."""
     assert len(ANSWERS) == 6
     assert len(COMMAND.findall(TEXTS[README])) == 1
     for command, answer in ANSWERS:

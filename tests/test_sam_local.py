@@ -22,7 +22,7 @@ WAYS = ("invoke", "start-api")
 def session(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What both commands answer to each event, by the command and the event's name.
 
-    SAM_LOCAL_WRAPPER may name a command that brings an engine: it runs its arguments with SAM and SAM_LOCAL_ARGS set.
+    SAM_LOCAL_WRAPPER may name a command that provides an engine and runs its arguments with SAM and SAM_LOCAL_ARGS set.
     """
     wrapper = shlex.split(os.environ.get("SAM_LOCAL_WRAPPER", ""))
     if not wrapper and not has_docker():

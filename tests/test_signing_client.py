@@ -29,7 +29,7 @@ from handler.app import app
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 KEY, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": REGION}
-# Neither a profile of the user nor the metadata of a machine in EC2, which would be waited for.
+# Use neither the user's profile nor EC2's metadata service, whose timeout would delay the tests.
 ISOLATED = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
@@ -43,7 +43,7 @@ RunClient = Callable[..., subprocess.CompletedProcess[str]]
 
 @dataclass(frozen=True)
 class Asked:
-    """A request without a query; the names of its headers are in small letters."""
+    """A request without a query; the names of its headers are in lower case."""
 
     path: str
     headers: Headers
@@ -56,7 +56,7 @@ def _hmac(key: bytes, text: str) -> bytes:
 
 
 def signature_of(request: Asked, scope: str, names: str) -> str:
-    """The signature of a request, of whose headers these names are signed."""
+    """The signature of a request, with these names as its signed headers."""
     lines = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in names.split(";"))
     canonical = "\n".join((request.method, request.path, "", lines, names, hashlib.sha256(request.body).hexdigest()))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -78,7 +78,7 @@ def is_accepted(request: Asked) -> bool:
 
 
 class SignedApi(ThreadingHTTPServer):
-    """An API that keeps what it was asked and first answers with these statuses."""
+    """An API that keeps the requests and answers the first ones with `first_statuses`."""
 
     def __init__(self) -> None:
         """Listen on a free port."""
@@ -90,7 +90,7 @@ class SignedApi(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the API."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -129,7 +129,7 @@ def api() -> Iterator[SignedApi]:
 
 @pytest.fixture
 def run_client(tmp_path: Path) -> RunClient:
-    """Runs the page's client with an address, credentials, and what else is replaced in it."""
+    """Runs the page's client with these arguments and environment, after replacing `was` by `by` in its code."""
     ((code),) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
     def run(*arguments: str, was: str = "", by: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -240,7 +240,7 @@ def test_the_client_gives_up(api: SignedApi, run_client: RunClient) -> None:
 def test_what_is_missing_is_one_sentence(
     api: SignedApi, run_client: RunClient, environment: dict[str, str], sentence: str
 ) -> None:
-    """And nothing is sent."""
+    """Nothing is sent."""
     done = run_client(api.url, **environment)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{sentence}\n")
     assert api.asked == []
@@ -254,7 +254,7 @@ def test_what_is_missing_is_one_sentence(
 def test_a_refusal_names_the_right_that_may_be_missing(
     api: SignedApi, run_client: RunClient, changed: dict[str, str]
 ) -> None:
-    """Beside the API's own words; it is not tried again."""
+    """The sentence also has the API's own words; the client does not try again."""
     done = run_client(api.url, **CREDENTIALS | changed)
     assert (done.returncode, done.stdout, len(api.asked)) == (1, "", 1)
     words = f'{api.url}/predict answered 403: {{"message":"Forbidden"}}'
@@ -262,14 +262,14 @@ def test_a_refusal_names_the_right_that_may_be_missing(
 
 
 def test_a_refused_transaction_is_told(api: SignedApi, run_client: RunClient) -> None:
-    """In the function's words, which name the field."""
+    """The message has the function's answer, which names the field."""
     done = run_client(api.url, was='"amount_usd": 950.0', by='"amount_usd": -1', **CREDENTIALS)
     assert done.returncode == 1
     assert re.fullmatch(r"http\S+/predict answered 422: \{.*amount_usd.*\}\n", done.stderr)
 
 
 def test_no_answer_is_one_sentence(api: SignedApi, run_client: RunClient) -> None:
-    """Of a server that does not answer in time, of one that is not there, and at an address that is none."""
+    """The server does not answer in time or is not there, or the address is missing or invalid."""
     api.delay_seconds = 1.0
     done = run_client(
         api.url, was="TIMEOUT_SECONDS, WAITS_SECONDS = 10,", by="TIMEOUT_SECONDS, WAITS_SECONDS = 0.1,", **CREDENTIALS

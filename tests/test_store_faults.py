@@ -25,13 +25,13 @@ from training.delivery.store_writer import S3StoreWriter, open_store_writer
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "bundles" / "refund"
 BUDGET_MS = 50
-# A shared machine may pause a process for as long.
+# How long a shared machine may pause a process.
 PAUSE_SECONDS = 0.5
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
 class Proxy(ThreadingHTTPServer):
-    """Stands before S3 and passes on, or misbehaves as `mode` says."""
+    """Stands before S3 and passes requests on, or misbehaves as `mode` says."""
 
     mode = "well"
     daemon_threads = True
@@ -105,14 +105,14 @@ class Function:
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, seconds: float) -> dict[str, Any]:
-        """Its answers to requests of so many seconds; its metrics are kept."""
+        """The answers to requests sent for this many seconds; its metrics are kept."""
         assert self.process.stdin
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
         return dict(json.loads(self.wait_for('{"answers"')))
 
     def wait_for(self, start: str) -> str:
-        """The first line with this start; what comes before are metrics."""
+        """The first line with this start; the lines before it are metrics, which are kept."""
         assert self.process.stdout
         for line in self.process.stdout:
             if line.startswith(start):
@@ -121,11 +121,11 @@ class Function:
         raise AssertionError("the function ended")
 
     def count(self, metric: str) -> int:
-        """How often something was counted of the refund scorer; the store has no other."""
+        """How often a metric of refund, the only scorer in the store, was counted."""
         return sum(line.get(metric, 0) for line in self.metrics if line.get("Scorer") == "refund")
 
     def ask_until(self, is_so: Callable[[dict[str, Any]], bool], seconds: float = 20) -> dict[str, Any]:
-        """What it answers once something is so."""
+        """The first answers for which a condition holds, which must come within some seconds."""
         end = time.monotonic() + seconds
         while not is_so(result := self.ask(0.3)):
             assert time.monotonic() < end, f"it is never so: {result}"

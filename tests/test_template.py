@@ -61,7 +61,7 @@ def given(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture
 def resources(given: dict[str, str]) -> dict[str, Any]:
-    """What a set of parameters makes."""
+    """The resources that a set of parameters creates."""
     return deployed(given)["Resources"]
 
 
@@ -111,7 +111,7 @@ def referred(value: object) -> Iterator[str]:
 
 
 def test_nothing_refers_to_what_is_not_made(given: dict[str, str]) -> None:
-    """No condition leaves a reference behind to a resource that it took away."""
+    """No condition removes a resource to which something still refers."""
     stack = deployed(given)
     names = set(referred([stack["Resources"], stack["Outputs"]]))
     assert {name for name in names if not name.startswith("AWS::")} <= stack["Resources"].keys()
@@ -129,7 +129,7 @@ def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], reso
     }
     preflights = {(key, authorization) for key, authorization in keys if key.startswith("OPTIONS ")}
     assert {authorization for _, authorization in keys - preflights} == {authorizer}
-    # A path of ANY would take its preflights from the greedy route.
+    # A route for ANY would also match its path's preflights, which therefore have a route of their own.
     nearer = {key.replace("ANY ", "OPTIONS ") for key, _ in keys if key.startswith("ANY ")}
     expected = {PREFLIGHT, *((key, "NONE") for key in nearer)} if "CorsOrigins" in given else set()
     assert preflights == expected
@@ -138,7 +138,7 @@ def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], reso
 
 @pytest.mark.parametrize("authorizer", AUTHORIZERS)
 def test_open_documentation_opens_nothing_else(authorizer: dict[str, str]) -> None:
-    """The contracts may be read by everyone, in a browser, with a rate of their own; all else asks as before."""
+    """Everyone may read the contracts, in a browser, with a rate of their own; all else is authorized as before."""
     stack = deployed(authorizer | {"DocsAccess": "open"})
     assert set(referred(stack["Resources"]["HttpStage"])) <= stack["Resources"].keys()
     routes = {
@@ -156,7 +156,7 @@ def test_open_documentation_opens_nothing_else(authorizer: dict[str, str]) -> No
 def test_doors_are_apart(given: dict[str, str], resources: dict[str, Any]) -> None:
     """Labels, thresholds and documentation have routes of their own.
 
-    With scopes and a rate of their own; the function refuses them by another route, which might ask for less.
+    They also have their own scopes and rates. The function refuses them by any other route, which might require less.
     """
     scopes = {
         "ScoreScope": "fraud/score",
@@ -167,7 +167,7 @@ def test_doors_are_apart(given: dict[str, str], resources: dict[str, Any]) -> No
     is_by_token = given.get("Authorizer") == "JWT"
     of_stack = deployed(given | scopes)["Resources"] if is_by_token else resources
     routes = {route["RouteKey"]: route for route in of_type(of_stack, "AWS::ApiGatewayV2::Route").values()}
-    # Of other keys where tokens are asked for, so that a stack can change its authorizer.
+    # Routes have other keys if tokens are required, so that a stack can change its authorizer.
     methods = ("ANY", "ANY") if is_by_token else ("POST", "GET")
     own = {
         f"{methods[0]} /outcomes": "fraud/label",
@@ -198,7 +198,7 @@ def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
     stage = only(resources, "AWS::ApiGatewayV2::Stage")
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
     logged = set(re.findall(r"\$context\.([A-Za-z.]+)", stage["AccessLogSettings"]["Format"]))
-    # Who signed or whom the token names is for an audit; nothing else of the caller is kept.
+    # The signer or the subject of the token is kept for audits; nothing else of the caller is.
     callers = {"identity.userArn", "authorizer.claims.sub"}
     assert {"status"} | callers <= logged
     assert not [
@@ -227,7 +227,7 @@ def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str, str, frozenset[t
 
 
 def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
-    """CodeDeploy watches failures, duration and flagged share of the version that is being deployed, and no other."""
+    """CodeDeploy watches failures, duration, and flagged and blocked shares of the version that is being deployed."""
     group = only(resources, "AWS::CodeDeploy::DeploymentGroup")
     watched = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
     assert group["AlarmConfiguration"]["Enabled"] is True
@@ -258,9 +258,9 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
             for dimensions in (by_telemetry, frozenset({function}))
         },
     }
-    # What CloudWatch computes one alarm from; and CodeDeploy watches ten alarms at most.
+    # CloudWatch computes an alarm from ten metrics at most, and CodeDeploy watches ten alarms at most.
     assert all(len(resources[name]["Properties"].get("Metrics", ())) <= 10 for name in watched)
-    # Made anew with each version, so that none rings already when its deployment begins.
+    # Each version has new alarms, so none is ringing already when its deployment begins.
     for name in watched:
         assert resources[name]["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": json.loads(number)}
 
@@ -280,9 +280,9 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
     ],
 )
 def test_too_few_decisions_ring(scored: int, flagged: int, blocked: int, n_beyond: int) -> None:
-    """Fewer than the limits by three standard deviations, or more blocked than the limit; little traffic says nothing.
+    """An alarm rings if a share is three standard deviations below its limit, or too much is blocked.
 
-    The expression is read as CloudWatch's grammar has it, with a limit of 1 % of blocked requests.
+    Little traffic never rings. At least 1 % must be blocked here. The expression is read by CloudWatch's grammar.
     """
     shares = {"MinFlaggedShare": 0.005, "MinBlockedShare": 0.01, "MaxBlockedShare": 0.1}
     counts = {"scored": scored, "flagged": flagged, "blocked": blocked}
@@ -290,14 +290,14 @@ def test_too_few_decisions_ring(scored: int, flagged: int, blocked: int, n_beyon
 
 
 def computed(alarm: str, parameters: Mapping[str, float], counts: Mapping[str, float]) -> float:
-    """The value of an alarm's expressions, read as CloudWatch's grammar has them, for sums of its metrics."""
+    """The value of an alarm's expressions for these sums of its metrics, evaluated by CloudWatch's grammar."""
     template = source()
     names: dict[str, Any] = {**counts, "FILL": lambda value, _: value}
     names["choose"] = lambda condition, true, false: true if condition else false
-    # CloudWatch refuses an IF whose condition is of constants alone.
+    # CloudWatch refuses an IF whose condition has only constants.
     constant = re.compile(r"IF\([^a-z(]*,")
     metrics = template["Resources"][alarm]["Properties"]["Metrics"]
-    # The first one is made of the others, those of others that stand below them.
+    # Each expression uses only metrics and expressions below it; the first one is the result.
     for item in reversed(metrics):
         if "Expression" in item:
             expression = str(getattr(item["Expression"], "value", item["Expression"]))
@@ -320,10 +320,10 @@ def computed(alarm: str, parameters: Mapping[str, float], counts: Mapping[str, f
         # Three times as many would be 301; three deviations 60.
         (10_000, 361, 90_000, 900, False),
         (10_000, 362, 90_000, 900, True),
-        # Little traffic says nothing, neither does a rest that says little.
+        # Too little traffic says nothing, neither here nor in the rest.
         (100, 0, 900, 9, False),
         (10, 0, 49, 40, False),
-        # Where the rest flags nothing the first flags here are no reason.
+        # If the rest flags nothing, the first few flags here are no reason to ring.
         (1_000, 4, 9_000, 0, False),
         (1_000, 5, 9_000, 0, True),
         (1_000, 1_000, 9_000, 0, True),
@@ -332,7 +332,7 @@ def computed(alarm: str, parameters: Mapping[str, float], counts: Mapping[str, f
 def test_a_version_is_compared_with_the_running_one(
     scored: int, flagged: int, rest: int, flags: int, *, rings: bool
 ) -> None:
-    """Below half or above three times its share of flagged requests, by three standard deviations."""
+    """It rings below half or above three times the flagged share of the rest, by three standard deviations."""
     counts = {"scored": scored, "flagged": flagged, "every": scored + rest, "flags": flagged + flags}
     ratios = {"MinFlaggedRatio": 0.5, "MaxFlaggedRatio": 3}
     assert computed("NewVersionBesideRunning", ratios, counts) == rings
@@ -345,7 +345,7 @@ def test_a_version_is_compared_with_the_running_one(
     ("failed", "every", "share"), [(1, 1, 0), (1, 10_000, 0), (2, 3, 2 / 3), (2, 1_000, 0.002), (100, 1_000, 0.1)]
 )
 def test_one_error_at_night_wakes_nobody(alarm: str, failed: int, every: int, share: float) -> None:
-    """From the second one within a quarter of an hour on it is their share that counts, beside the declared one."""
+    """Only from the second error within 15 minutes on is the share of errors compared with the declared one."""
     assert computed(alarm, {}, {"failed": failed, "every": every}) == share
     assert deployed({"MaxErrorShare": "0.02"})["Resources"][alarm]["Properties"]["Threshold"] == "0.02"
 
@@ -386,7 +386,7 @@ def test_records_alone_go_on_to_the_bucket(given: dict[str, str], resources: dic
 
 
 def test_traces_are_kept_by_parameter(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Only then may the function write to X-Ray."""
+    """The function may write to X-Ray only if the parameter is set."""
     is_traced = "Tracing" in given
     mode = only(resources, "AWS::Lambda::Function")["TracingConfig"]["Mode"]
     assert mode == ("Active" if is_traced else "PassThrough")
@@ -395,7 +395,7 @@ def test_traces_are_kept_by_parameter(given: dict[str, str], resources: dict[str
 
 
 def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """By then Lambda no longer counts by version; others read what the function counts."""
+    """Lambda no longer counts by version then, so other alarms read its totals and what the function counts."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     remaining = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
     of_stores = {
@@ -429,7 +429,7 @@ def test_traffic_moves_in_the_declared_steps(given: dict[str, str], resources: d
 
 
 def test_who_may_call_the_alias(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """The API may, and the schedule where there is one; each from one source."""
+    """The API may, and so may the schedule if there is one; each from one source."""
     permissions = of_type(resources, "AWS::Lambda::Permission").values()
     expected = {"apigateway.amazonaws.com"} | ({"events.amazonaws.com"} if "WarmUp" in given else set())
     assert {permission["Principal"] for permission in permissions} == expected
@@ -452,12 +452,12 @@ def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
         )
         assert statement["Effect"] == "Allow"
         assert not [action for action in actions if "*" in action]
-        # X-Ray knows no resources.
+        # X-Ray's actions cannot be limited to resources.
         assert "*" not in targets or all(action.startswith("xray:Put") for action in actions)
 
 
 def test_the_function_may_only_write_its_log(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Beyond its own log it reads the model bucket, items of the table of pasts, and its keys, where there are such."""
+    """Beyond its log it may read models and keys, read and update pasts, and write traces, if they are configured."""
     role = resources["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
     writing, *reading = role["Policies"]
@@ -484,9 +484,10 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
 
 
 def test_parameters_reach_the_function(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Without buckets it has no store and records nothing; 0 reserves nothing, instead of shutting it off.
+    """Without buckets it has no store and records nothing.
 
-    CORS has the same origins in function and gateway, and there is none where none are given.
+    A reserved concurrency of 0 reserves nothing, instead of shutting the function off. Function and gateway have the
+    same CORS origins; if none are given, there is no CORS.
     """
     function = only(resources, "AWS::Lambda::Function")
     variables, origins = function["Environment"]["Variables"], given.get("CorsOrigins", "")
@@ -503,7 +504,7 @@ def test_parameters_reach_the_function(given: dict[str, str], resources: dict[st
 
 
 def test_the_longest_settings_fit_a_versions_description() -> None:
-    """It may have 256 characters; without every setting in it a change of one would publish no version."""
+    """It may have 256 characters, and must have every setting: a change of one would otherwise publish no version."""
     template = source()
     parameters = template["Parameters"]
     text, letters = template["Resources"]["FraudFunction"]["Properties"]["VersionDescription"]
@@ -554,7 +555,7 @@ def test_the_table_of_pasts_is_kept_and_healed(given: dict[str, str], resources:
 
 
 def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
-    """Buckets only where they exist; a curl line that fits the authorizer."""
+    """They name buckets only if they exist; the curl line fits the authorizer."""
     outputs = deployed(given)["Outputs"]
     assert {"Url", "FunctionAlias", "Curl"} <= outputs.keys()
     names = {"ModelBucketName", "PredictionBucketName", "HistoryTableName", "DashboardName"}
@@ -565,7 +566,7 @@ def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
 
 
 def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
-    """It is the function's; CloudFormation refuses an artifact for another processor before it touches anything."""
+    """The function has it; CloudFormation refuses an artifact for another processor before it changes anything."""
     arm64 = tmp_path / "template.yaml"
     text = (ROOT / "template.yaml").read_text()
     arm64.write_text(text.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
@@ -591,7 +592,7 @@ def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
     ],
 )
 def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> None:
-    """Another description replaces the version, without which the alias would keep the old settings."""
+    """A new description replaces the version; otherwise the alias would keep the old settings."""
     before, after = (only(deployed(given)["Resources"], "AWS::Lambda::Version") for given in ({}, change))
     assert before["Description"] != after["Description"]
     assert len(after["Description"]) <= 256
@@ -631,7 +632,7 @@ def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> Non
     ],
 )
 def test_an_impossible_parameter_is_refused(refused: dict[str, str], message: str) -> None:
-    """With a sentence that says what would be right."""
+    """The sentence says what would be right."""
     with pytest.raises(RefusedParameterError, match=message):
         deployed(refused)
 

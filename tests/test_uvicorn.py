@@ -1,4 +1,4 @@
-"""The application under uvicorn, over real connections: fuzzed from its own document, and asked rudely."""
+"""The application under uvicorn, over real connections: fuzzed from its own document, and sent malformed requests."""
 
 import asyncio
 import json
@@ -20,13 +20,13 @@ REFUND = {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2}
 ROUTE = "/api/v1/refund-predict"
 TIMEOUT_SECONDS = 2
 N_SLOW = 1000
-# A case takes some 25 ms, most of it to make it up; `make robust` asks for 2,000 a route.
+# A case takes some 25 ms, most of it to generate it; `make robust` runs 2,000 for each route.
 MAX_EXAMPLES = 15
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server records what it is asked."""
+    """The folder in which the server records predictions."""
     return tmp_path_factory.mktemp("record") / "log"
 
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(
     folder: Path, under_uvicorn: Callable[..., AbstractContextManager[tuple[str, int]]]
 ) -> Iterator[tuple[str, int]]:
-    """Where uvicorn serves and records, with a short patience for bodies."""
+    """The address of uvicorn, which records, and has a short timeout for bodies."""
     with under_uvicorn(ROOT, BODY_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS), PREDICTIONS=str(folder)) as address:
         yield address
 
@@ -46,7 +46,7 @@ def url(address: tuple[str, int], route: str) -> str:
 
 
 def test_the_document_keeps_what_it_promises(address: tuple[str, int], tmp_path: Path) -> None:
-    """Schemathesis, which makes requests up from the OpenAPI document, finds no 5xx and no answer it does not name."""
+    """Schemathesis generates requests from the OpenAPI document and finds no 5xx and no undocumented answer."""
     schemathesis = Path(sys.executable).with_name("schemathesis")
     options = [*f"--max-examples {MAX_EXAMPLES} --seed 7 --request-timeout 60".split(), *UNDECIDABLE]
     run = subprocess.run(
@@ -95,13 +95,13 @@ HEAD = b"Host: localhost\r\nConnection: close\r\n"
     ids=["header of 64 kB", "NUL", "%00", "no UTF-8", "%ff%fe", "method", "length", "nonsense"],
 )
 def test_a_rude_request_is_a_4xx(address: tuple[str, int], request_head: bytes) -> None:
-    """And the next request is answered as always."""
+    """The next request is answered as always."""
     assert 400 <= status_of(ask(address, request_head + b"\r\n")) < 500
     assert httpx2.post(url(address, ROUTE), json=REFUND, trust_env=False).status_code == 200
 
 
 async def slowly(address: tuple[str, int]) -> int:
-    """The status that a client gets who promises a body and sends a byte of it."""
+    """The status for a client that announces a body and sends only one byte of it."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
     answer = await reader.read(65536)

@@ -1,4 +1,4 @@
-"""The workflows' scripts, with programs in place of gh, aws, dvc and make that write down how they were called."""
+"""The workflows' scripts, with stand-ins for gh, aws, dvc and make that log how they were called."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def write_program(path: Path, *lines: str) -> None:
-    """Write a program as lines of a shell."""
+    """Write an executable Bash script with these lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(("#!/bin/bash", *lines, "")))
     path.chmod(0o755)
@@ -61,7 +61,7 @@ def write_program(path: Path, *lines: str) -> None:
 
 @pytest.fixture
 def run(checkout: Path, tmp_path: Path) -> Run:
-    """Runs a script in the checkout, with its variables and with what each program does after it has been noted."""
+    """Runs a script in the checkout with variables; each of `programs` logs its call, then runs its body."""
 
     def run_script(script: str, programs: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
         for name, body in programs.items():
@@ -91,7 +91,7 @@ def called(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize(("state", "status"), EXIT_STATUS.items())
 def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """For the next steps and, with the reasons and nothing of them taken for Markdown, for the reader."""
+    """The next steps get it as an output; the summary has it with the reasons, none of them taken for Markdown."""
     program = f"echo 'refund: {state}'\necho '  # a reason'\nexit {status}"
     done = run(f"{SCRIPTS}/monitor.sh", {"python": program}, LOG="s3://log", STORE="s3://store")
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: P
 
 
 def test_the_past_of_every_scorer_with_a_history_is_loaded(run: Run, tmp_path: Path) -> None:
-    """From the rows of its own; the first failure ends it."""
+    """It is loaded from its own rows; the first failure ends the script."""
     lists = f'[ "$1" != -c ] || PYTHONPATH={ROOT} {sys.executable} "$@"'
     variables = {"HISTORY_ROWS": "s3://b/{scorer}.parquet", "HISTORY_TABLE": "past"}
     (tmp_path / "checkout" / "params.yaml").write_text((ROOT / "params.yaml").read_text())
@@ -126,14 +126,14 @@ def test_the_past_of_every_scorer_with_a_history_is_loaded(run: Run, tmp_path: P
 
 @pytest.mark.parametrize(("script", "what"), [("monitor", "the monitor"), ("retrain", "the retraining")])
 def test_a_command_that_fails_is_a_failure_of_the_job(script: str, what: str, run: Run, tmp_path: Path) -> None:
-    """With neither a state nor a verdict."""
+    """There is neither a state nor a verdict."""
     done = run(f"{SCRIPTS}/{script}.sh", {"python": "exit 1"}, LOG="log", ROWS="", STORE="store")
     assert done.returncode == 1
     assert f"::error::{what} of refund failed with exit status 1" in done.stdout
     assert not (tmp_path / "output").exists()
 
 
-# Lists the open issues, and shows the text that it is given for one.
+# Stands in for gh: lists the open issues, and prints the text given for an issue.
 GH = """
 case "$1 $2" in
   "issue list") printf '%b' "$ISSUES" ;;
@@ -151,7 +151,7 @@ esac
     ],
 )
 def test_a_watch_is_reported_once(issues: str, call: str, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """In the open issue of the scorer, or in a new one; nothing is retrained."""
+    """It is reported in the open issue of the scorer, or in a new one; nothing is retrained."""
     (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: watch\n\n    a reason\n")
     done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, STATE="watch", LABELLED_ROWS="", ISSUES=issues)
     assert done.returncode == 0, done.stderr
@@ -172,7 +172,7 @@ def test_a_watch_is_reported_once(issues: str, call: str, run: Run, checkout: Pa
     ],
 )
 def test_a_retrain_is_started(labelled: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """With the scorer's own new rows, where the variable says where they are."""
+    """It gets the scorer's own new rows, if the variable names them."""
     (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: retrain\n")
     done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, STATE="retrain", LABELLED_ROWS=labelled, ISSUES="")
     assert done.returncode == 0, done.stderr
@@ -193,7 +193,7 @@ CALLS = {
 @pytest.mark.parametrize("rows", CALLS)
 @pytest.mark.parametrize("verdict", STATUS)
 def test_a_status_becomes_a_verdict(verdict: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """For the next step, with the figures for the reader; new rows are fetched where they are in S3."""
+    """The next step gets it as an output, and the summary has the figures; new rows are fetched if they are in S3."""
     (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
     programs = {"python": f"exit {STATUS[verdict]}", "aws": ""}
     done = run(f"{SCRIPTS}/retrain.sh", programs, ROWS=rows, STORE="s3://store")
@@ -204,7 +204,7 @@ def test_a_status_becomes_a_verdict(verdict: str, rows: str, run: Run, checkout:
 
 
 def test_nothing_new_is_nothing_to_propose(run: Run, tmp_path: Path) -> None:
-    """Where the model has learned from the monitor's rows already, the run ends well, with a notice."""
+    """If the model has already learned from the monitor's rows, the run succeeds, with a notice."""
     done = run(f"{SCRIPTS}/retrain.sh", {"python": f"exit {NOTHING_NEW}"}, ROWS="", STORE="store")
     assert done.returncode == 0
     assert "::notice::every one of the new rows is in the data already" in done.stdout
@@ -223,7 +223,7 @@ PROPOSING = {
 def test_a_retraining_is_proposed(
     is_tested: str, report: dict[str, object], run: Run, checkout: Path, tmp_path: Path
 ) -> None:
-    """On a branch of its own, with the data pushed before; as a draft, reasons first, unless the gate agrees."""
+    """It has its own branch, and the data is pushed first; it is a draft, reasons first, unless the gate agrees."""
     folder = checkout / "reports" / "refund"
     (folder / "retrain.json").write_text(json.dumps(report))
     (folder / "retrain.md").write_text(pull_request_text(RetrainReport.model_validate_json(json.dumps(report))))
@@ -247,7 +247,7 @@ TURNS = {"python": "echo transaction\necho refund", "date": "echo $NOW"}
 
 @pytest.mark.parametrize(("week", "scorer"), [(0, "transaction"), (1, "refund"), (2, "transaction"), (2999, "refund")])
 def test_scorers_take_turns(week: int, scorer: str, run: Run, tmp_path: Path) -> None:
-    """By the calendar, one a week, with its own new rows."""
+    """The calendar selects one scorer a week, with its own new rows."""
     now, rows = str(week * 604_800 + 5), "s3://bucket/{scorer}.parquet"
     done = run(f"{SCRIPTS}/turn.sh", TURNS, SCORER="", ROWS="", LABELLED_ROWS=rows, NOW=now)
     assert done.returncode == 0, done.stderr
@@ -255,14 +255,14 @@ def test_scorers_take_turns(week: int, scorer: str, run: Run, tmp_path: Path) ->
 
 
 def test_named_scorer_has_no_turn(run: Run, tmp_path: Path) -> None:
-    """Who asks for a scorer gets it, with the rows that were named."""
+    """A scorer that is named is taken, with the rows that were named."""
     done = run(f"{SCRIPTS}/turn.sh", TURNS, SCORER="refund", ROWS="new.csv", LABELLED_ROWS="s3://bucket/all.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output").read_text() == "scorer=refund\nrows=new.csv\n"
 
 
 def test_nothing_new_is_not_proposed(run: Run, checkout: Path, tmp_path: Path) -> None:
-    """Nor pushed."""
+    """Nothing is pushed either."""
     (checkout / "data.dvc").write_text("before\n")
     done = run(f"{SCRIPTS}/propose.sh", PROPOSING, VERDICT="promote", IS_TESTED="true")
     assert done.returncode == 0, done.stderr
@@ -280,7 +280,7 @@ esac
 
 @pytest.mark.parametrize("refund", [0, 2], ids=["all agreed", "one refused"])
 def test_every_scorer_is_promoted(refund: int, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """What is current already needs nothing; a refusal fails with its sentence, after every scorer had its turn."""
+    """A current version needs nothing; a refusal fails with its sentence, after every scorer had its turn."""
     write_program(checkout / ".venv" / "bin" / "python", "printf 'transaction\\nrefund\\n'")
     done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND=str(refund))
     assert done.returncode == (1 if refund else 0), done.stderr
@@ -293,7 +293,7 @@ def test_every_scorer_is_promoted(refund: int, run: Run, checkout: Path, tmp_pat
 
 @pytest.mark.parametrize(("role", "status"), [("", 1), ("arn", 0)])
 def test_a_missing_setting_is_named(role: str, status: int, run: Run) -> None:
-    """With the place that explains it."""
+    """The error has the page that explains it."""
     done = run(f"{SCRIPTS}/require.sh AWS_REGION DEPLOY_ROLE", {}, AWS_REGION="eu-central-1", DEPLOY_ROLE=role)
     assert done.returncode == status
     sentence = "::error::the variable DEPLOY_ROLE is not set (docs/automation.md)\n"
@@ -309,7 +309,7 @@ def scorers_steps() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("store", "notice"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
 def test_without_settings_nothing_is_monitored(store: str, notice: str, run: Run, tmp_path: Path) -> None:
-    """A notice, and no failure: a fork has none."""
+    """There is a notice, and no failure: a fork has no settings."""
     variables = {"AWS_REGION": "eu-central-1", "MONITOR_ROLE": "arn", "PREDICTION_LOG": "s3://log", "STORE": store}
     done = run(scorers_steps()[0]["run"], {}, **variables)
     assert done.returncode == 0
@@ -318,7 +318,7 @@ def test_without_settings_nothing_is_monitored(store: str, notice: str, run: Run
 
 
 def test_the_monitored_scorers_are_the_declared_ones(run: Run, checkout: Path, tmp_path: Path) -> None:
-    """As the list of JSON that the matrix takes."""
+    """They are output as the JSON list that the matrix takes."""
     (script,) = [step["run"] for step in scorers_steps() if step.get("id") == "list"]
     write_program(checkout / ".venv" / "bin" / "python", f'cd {ROOT} && exec {sys.executable} "$@"')
     done = run(script, {"make": ""})

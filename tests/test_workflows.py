@@ -58,13 +58,13 @@ SHELL = [text for text, _ in RUNS.values()] + [script.read_text() for script in 
 
 
 def matches(pattern: str) -> set[str]:
-    """What a pattern finds in all that the workflows run, comments apart."""
+    """What a pattern finds in all that the workflows run, except comments."""
     lines = [line for text in SHELL for line in text.splitlines() if not line.lstrip().startswith("#")]
     return {match for line in lines for match in re.findall(pattern, line)}
 
 
 def test_every_action_is_pinned() -> None:
-    """To a commit, with its version in a comment, and everywhere to the same one; no others than these four."""
+    """Each is pinned to one commit everywhere, with its version in a comment; there are only these four."""
     lines = {line for path in WORKFLOWS for line in re.findall(r"uses: ([^.\n].*)", path.read_text())}
     pins = [re.fullmatch(r"([\w/-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in lines]
     assert sorted(pin[1] for pin in pins if pin) == sorted(ACTIONS)
@@ -72,12 +72,12 @@ def test_every_action_is_pinned() -> None:
 
 
 def test_nothing_is_written_into_a_script() -> None:
-    """What a person or an event says reaches it through the environment."""
+    """Values of a person or an event reach it through the environment."""
     assert [place for place, (text, _) in RUNS.items() if "${{" in text] == []
 
 
 def test_every_job_has_its_limits() -> None:
-    """A workflow gives no permission; each job asks for its own and has, unless it is a workflow, a timeout."""
+    """A workflow grants no permission; each job asks for its own and, unless it calls a workflow, has a timeout."""
     assert [read(workflow)["permissions"] for workflow in WORKFLOWS] == [{}] * len(WORKFLOWS)
     for place, job in jobs():
         assert "permissions" in job, place
@@ -94,14 +94,14 @@ def test_no_checkout_keeps_credentials() -> None:
 
 
 def test_every_make_target_exists() -> None:
-    """In the Makefile."""
+    """Each is in the Makefile."""
     targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = matches(r"\bmake (?:--[\w-]+ )*([\w./-]+)")
     assert {"env", "deploy-check", "build", "release", "promote", ".venv-sam/.installed"} <= named <= targets
 
 
 def test_every_module_exists() -> None:
-    """As `python -m` finds it."""
+    """`python -m` finds it."""
     named = matches(r"python -m ([\w.]+)")
     commands = {"training.history", "training.monitor", "training.prepare", "training.retrain"}
     assert {"training.declaration", "benchmarks.pages", *commands} == named
@@ -112,7 +112,7 @@ def test_every_module_exists() -> None:
 def test_every_option_exists(
     command: ModuleType, script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the module's own help."""
+    """It is in the module's own help."""
     text = next(path for path in SCRIPTS if path.stem == script).read_text()
     monkeypatch.setattr(sys, "argv", [command.__name__, "--help"])
     with pytest.raises(SystemExit):
@@ -186,7 +186,7 @@ def variables_of(shell: str) -> set[str]:
 
 
 def test_every_step_sets_the_variables_that_are_read() -> None:
-    """By its own lines, by the names that they have checked, and by the scripts that they run."""
+    """They are read by its own lines or by the scripts that these run, or are checked by require.sh."""
     assert all(any(script.name in text for text, _ in RUNS.values()) for script in SCRIPTS)
     for place, (text, variables) in RUNS.items():
         checked = set(text.split()[1:]) if "require.sh" in text else set()
@@ -219,7 +219,7 @@ needs_shellcheck = pytest.mark.skipif(platform.machine() != "x86_64", reason="sh
     ],
 )
 def test_a_mistake_is_refused(right: str, wrong: str, sentence: str, tmp_path: Path) -> None:
-    """In a copy, by the linter that knows it."""
+    """It is made in a copy, and refused by the linter that detects it."""
     workflow = (FOLDER / "test.yml").read_text()
     assert right in workflow
     folder = Path(shutil.copytree(FOLDER, tmp_path / "workflows"))

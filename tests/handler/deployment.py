@@ -48,7 +48,7 @@ class ObservedStore:
         return str(self._store)
 
     def read(self, key: str, limit: int) -> bytes:
-        """As the other store has it."""
+        """List the key, block if it has the held suffix, then read from the other store."""
         self.keys.append(key)
         if self.held and key.endswith(self.held):
             self.is_waiting.set()
@@ -58,7 +58,7 @@ class ObservedStore:
 
 @dataclass
 class Deployment:
-    """A deployment of refund: the packaged version serves until the watcher, which looks on request, swaps another."""
+    """A deployment of refund: the packaged version serves until `look` makes the watcher swap in another one."""
 
     writer: FolderStoreWriter
     store: ObservedStore
@@ -69,9 +69,9 @@ class Deployment:
         """The folder of a released version."""
         return self.writer.root / bundle_key("refund", version, "")
 
-    def release(self, **changes: Any) -> str:  # noqa: ANN401 - write_variant's own
+    def release(self, **changes: Any) -> str:  # noqa: ANN401 - the arguments of write_variant
         """Put another version into the store, as `write_variant` makes it; returns the version."""
-        from benchmarks.variants import write_variant  # noqa: PLC0415 - a second and a half, which few tests need
+        from benchmarks.variants import write_variant  # noqa: PLC0415 - takes 1.5 s, and few tests need it
 
         unnamed = self.folder(uuid4().hex)
         version = write_variant(BUNDLES / "refund", unnamed, **changes)

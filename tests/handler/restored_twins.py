@@ -1,6 +1,6 @@
-"""Two environments that are restored from one image of a process, as SnapStart makes them: run by test_snapshot.py.
+"""Two environments that are restored from one snapshot of a process, as with SnapStart; test_snapshot.py runs this.
 
-Python's own state is the same in both, that of `random` too; what each records is written to standard output.
+Python's state, including that of `random`, is the same in both; each writes its records to standard output.
 """
 
 import json
@@ -19,7 +19,7 @@ REQUEST = {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2}
 
 
 def ask(**more: object) -> None:
-    """Send a request, which is recorded or not."""
+    """Send a request; sampling decides whether it is recorded."""
     answer = handler(post_event("/api/v1/refund-predict", "", json.dumps(REQUEST | more)), INVOKED)
     assert answer["statusCode"] == 200, answer
 
@@ -30,10 +30,10 @@ def main() -> None:
     for twin in ("first", "second"):
         sys.stdout.flush()
         if not (child := os.fork()):
-            # A fork seeds it anew; a snapshot does not.
+            # A fork reseeds `random`; a snapshot does not.
             random.setstate(image)
             for number in range(N_REQUESTS):
-                os.write(1, f'{{"twin": "{twin}", "request": {number}, "drawn": {random.random()}}}\n'.encode())  # noqa: S311 - what must not matter
+                os.write(1, f'{{"twin": "{twin}", "request": {number}, "drawn": {random.random()}}}\n'.encode())  # noqa: S311 - must not influence the sampling
                 ask()
             for number in range(N_REQUESTS):
                 os.write(1, f'{{"twin": "{twin}", "named": {number}}}\n'.encode())

@@ -42,7 +42,7 @@ def invoke(event: object) -> tuple[int, Any]:
 
 
 def test_both_scorers_answer(client: TestClient) -> None:
-    """As API Gateway sends the requests; over HTTP the answer is the same."""
+    """They answer events of API Gateway; over HTTP the answer is the same."""
     event = recorded("transaction")
     status, answer = invoke(event)
     assert status == 200
@@ -93,7 +93,7 @@ def test_explain_is_true_or_false(client: TestClient) -> None:
 
 
 def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
-    """By its declared length, and while it streams in; one byte less is read."""
+    """It is refused by its declared length, or while it streams in; one byte less is read."""
     too_long = b" " * (SETTINGS.max_body_bytes + 1)
     assert client.post(REFUND_ROUTE, content=too_long).status_code == 413
     assert client.post(REFUND_ROUTE, content=iter([too_long])).status_code == 413

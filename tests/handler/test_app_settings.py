@@ -81,7 +81,7 @@ def served_version(app: ModuleType) -> str:
 
 
 def test_the_application_may_be_loaded_inside_a_loop(load_app: LoadApp) -> None:
-    """As some servers do; its routes answer without a warm-up then."""
+    """Some servers do so; there is no warm-up then, and its routes answer."""
 
     async def serve() -> ModuleType:
         return load_app()
@@ -136,7 +136,7 @@ def test_an_s3_that_refuses_connections_does_not_stop_the_start(
 def test_invocations_and_schedules_follow_the_pointer(
     load_app: LoadApp, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each that is due waits within its budget for the new version. A store in a folder does not need AWS's client."""
+    """Each waits, within the budget, for the new version. A store in a folder does not need AWS's client."""
     monkeypatch.setitem(sys.modules, "boto3", None)
     first, second, third = (deployment.release(shift=shift) for shift in (0.5, 1.0, 1.5))
     deployment.point(current=first)
@@ -165,7 +165,7 @@ def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
 def test_a_restored_snapshot_follows_the_pointer_when_a_look_is_due(
     load_app: LoadApp, deployment: Deployment, restore_hooks: list[Callable[[], None]], seconds: str
 ) -> None:
-    """Before its first invocation: a snapshot may be weeks old. One of this minute is as new as any process."""
+    """It looks before its first invocation: a snapshot may be weeks old. One of this minute is new enough."""
     first, second = deployment.promote(shift=0.5), deployment.release(shift=1.0)
     app = load_app(STORE=str(deployment.store), STORE_SECONDS=seconds)
     assert served_version(app) == first
@@ -202,7 +202,7 @@ def test_cross_origin_requests_are_answered_for_declared_origins(load_app: LoadA
 
 
 def test_a_base_path_precedes_every_path(load_app: LoadApp) -> None:
-    """As with a custom domain's mapping; the routes answer without it too."""
+    """A custom domain's mapping adds one, for example; the routes answer without it, too."""
     app = load_app(BASE_PATH="/fraud/")
     for path, status in (("/fraud/predict", 422), ("/predict", 422), ("/fraudulent/predict", 404), ("/fraud", 404)):
         assert app.handler(post_event(path, "", "{}"), None)["statusCode"] == status
@@ -219,7 +219,7 @@ def invoke_all(app: ModuleType, name: str, route: str) -> None:
 
 
 def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
-    """A batch by its size; neither a refused request nor the warm-up is counted. Without METRICS nothing is."""
+    """A batch counts by its size, a refused request and the warm-up do not count. Without METRICS nothing does."""
     invoke_all(load_app(METRICS="emf"), "transaction", "/predict")
     start, *lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert start["ColdStart"] == 1
@@ -229,7 +229,7 @@ def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.Captur
 
 
 def test_an_environments_first_invocation_is_counted(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever it is, and no other; the requests of the start itself are none."""
+    """It counts whatever it is, and no later one does; requests of the start itself are no invocations."""
     app = load_app(METRICS="emf")
     for _ in range(2):
         app.handler({"warmer": True}, INVOKED)
@@ -237,7 +237,7 @@ def test_an_environments_first_invocation_is_counted(load_app: LoadApp, capfd: p
 
 
 def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither a refused request nor the warm-up of the start; at a tiny rate nothing is, not even a folder."""
+    """A refused request and the warm-up are not recorded; at a tiny rate nothing is, and there is no folder."""
     folder = tmp_path / "log"
     invoke_all(load_app(PREDICTIONS=str(folder), PREDICTIONS_RATE="0.000000003"), "transaction", "/predict")
     assert not folder.exists()
@@ -249,7 +249,7 @@ def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, cap
 
 
 def test_outcomes_are_recorded_where_predictions_are(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
-    """On stdout, as in Lambda; where nothing is recorded they are refused."""
+    """Here that is stdout, as in Lambda; if nothing is recorded, outcomes are refused."""
     event = post_event("/outcomes", "", json.dumps([{"scorer": "refund", "id": "r1", "label": True}]))
     assert load_app(PREDICTIONS="stdout").handler(event, INVOKED)["statusCode"] == 200
     line = json.loads(capfd.readouterr().out)
@@ -306,7 +306,7 @@ def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
 
 
 def test_an_event_that_cannot_be_read_is_counted(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whether it is answered or fails the invocation; a warm-up, or an event of no invocation, is not."""
+    """It counts whether it is answered or fails the invocation; a warm-up or a call without a context does not."""
     app = load_app(METRICS="emf")
     for event in ({"amount": 1}, {"requestContext": {"elb": {}}, "httpMethod": "GET"}):
         assert app.handler(event, INVOKED)["statusCode"] == 400
@@ -334,7 +334,7 @@ def test_keys_are_read_at_the_start_and_after_a_restore(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A key that was rotated in between is used; one that cannot be read leaves that of the snapshot, and is said."""
+    """A rotated key is used; if it cannot be read, the key of the snapshot stays in use and the log says so."""
     arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fraud-a1B2c3"
     denied = {"__type": "AccessDeniedException", "message": "no"}
     answers = [(200, {"SecretString": key}) for key in ("old", "new")] + [(400, denied)] * 2
@@ -359,7 +359,7 @@ def test_a_table_keeps_the_past_of_all_environments(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What one learns the next knows; after a restore connections and credentials are new; what fails is counted."""
+    """Each knows what the others learn; after a restore connections and credentials are new; failures are counted."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "fraud")
     with pytest.raises(ValueError, match=r"^HISTORY is 'history.db', a file, but in Lambda .* such as dynamodb://"):
         load_app(HISTORY="history.db")

@@ -42,7 +42,7 @@ def test_a_wrong_value_is_refused_with_the_rule(name: str, values: tuple[str, ..
 
 @pytest.mark.parametrize("value", ["dynamodb://", "dynamodb://ab", "dynamodb://fraud history", "dynamodb://a/b"])
 def test_a_history_that_is_no_table_is_refused(value: str) -> None:
-    """Anything without that beginning is a file."""
+    """A value that does not begin with dynamodb:// is a file."""
     with pytest.raises(ValueError, match=r"^HISTORY is ") as caught:
         Settings.from_environment({"HISTORY": value})
     rule = "it must be a file, or a table of DynamoDB, such as dynamodb://fraud-history"
@@ -88,7 +88,7 @@ def test_a_wrong_public_key_is_named_and_not_quoted(value: str) -> None:
     ],
 )
 def test_each_variable_sets_its_field(name: str, value: str, expected: Any) -> None:  # noqa: ANN401 - of each type
-    """And no other; an empty variable, or one with another name, leaves the defaults."""
+    """It sets no other field; an empty variable, or one with another name, leaves the defaults."""
     settings = Settings.from_environment({name: value, "PATH": "/usr/bin"})
     assert settings == Settings().model_copy(update={name.lower(): expected})
     assert settings != Settings()

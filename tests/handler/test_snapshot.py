@@ -40,7 +40,7 @@ def twins() -> dict[str, list[dict[str, Any]]]:
 
 
 def recorded(lines: list[dict[str, Any]], kind: str) -> list[int]:
-    """Which of the requests of a kind were recorded: their numbers."""
+    """The numbers of the recorded requests of a kind."""
     numbers: list[int] = []
     current: dict[str, Any] = {}
     for is_record, group in groupby(lines, lambda line: "record" in line):
@@ -53,7 +53,7 @@ def recorded(lines: list[dict[str, Any]], kind: str) -> list[int]:
 
 
 def test_the_twins_share_the_state_of_random(twins: dict[str, list[dict[str, Any]]]) -> None:
-    """Or the other tests would show nothing."""
+    """Otherwise the other tests would prove nothing."""
     drawn = [[line["drawn"] for line in lines if "drawn" in line] for lines in twins.values()]
     assert len(drawn) == 2
     assert len(drawn[0]) == N_REQUESTS
@@ -61,14 +61,14 @@ def test_the_twins_share_the_state_of_random(twins: dict[str, list[dict[str, Any
 
 
 def test_which_requests_without_an_id_are_recorded_differs(twins: dict[str, list[dict[str, Any]]]) -> None:
-    """By the kernel's randomness; with that of the image all environments would record the same half."""
+    """The kernel's randomness decides; with the snapshot's state all environments would record the same half."""
     first, second = (recorded(lines, "request") for lines in twins.values())
     assert first != second
     assert all(0 < len(numbers) < N_REQUESTS for numbers in (first, second))
 
 
 def test_which_requests_with_an_id_are_recorded_does_not(twins: dict[str, list[dict[str, Any]]]) -> None:
-    """By the id and the key: a request that is sent again is drawn alike, wherever it goes."""
+    """The id and the key decide, so a request that is sent again has the same draw in every environment."""
     first, second = (recorded(lines, "named") for lines in twins.values())
     assert first == second
     assert 0 < len(first) < N_REQUESTS

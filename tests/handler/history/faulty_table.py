@@ -1,4 +1,4 @@
-"""A table whose calls are refused, and whose answers are lost, late, cut off or reset, as drawn."""
+"""A table with random faults: calls are refused, and answers are lost, late, cut off or reset."""
 
 import json
 import socket
@@ -16,19 +16,19 @@ from handler.history.aws import AwsClient
 from handler.history.dynamodb import TARGET
 from tests.handler.history.local_service import Handler, serving
 
-# What may befall a call: refused before it is done; or done, and then no answer, half of one, or one too late; or
-# answered, and the kept connection reset.
+# What may happen to a call: it is refused before it takes effect; it takes effect, but its answer is lost, cut off or
+# late; or it is answered, and the kept connection is reset.
 FAULTS = ("throttled", "unavailable", "lost", "cut off", "late", "reset")
 
 
 class FaultyTable(ThreadingHTTPServer):
-    """Answers the calls of a table in memory; so large a share of them has a fault."""
+    """Answers calls with a table in memory; a random share of the calls has a fault."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, table: StandIn, share: float, late_seconds: float) -> None:
-        """Answer for this table; late answers come after so many seconds."""
+        """Answer for this table; `share` of the calls has a fault, and late answers come after `late_seconds`."""
         super().__init__(("127.0.0.1", 0), _Call)
         self._table, self.share, self.late_seconds = table, share, late_seconds
         self.items = table.items
@@ -41,20 +41,20 @@ class FaultyTable(ThreadingHTTPServer):
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
         }
-        """Where a client finds it."""
+        """The environment with which a client finds it."""
 
     def client(self) -> AwsClient:
-        """A client of its own connections."""
+        """A client with connections of its own."""
         return AwsClient("dynamodb", TARGET, self.environment)
 
     def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
-        """The table's status and answer: calls take turns."""
+        """The table's status and answer; calls take turns."""
         with self._lock:
             status, content = self._table.answer(operation, json.loads(body))
             return status, json.dumps(content).encode()
 
     def drawn(self) -> str:
-        """What befalls the next call."""
+        """The fault of the next call, or "none"."""
         with self._lock:
             fault = FAULTS[self._draw.integers(len(FAULTS))] if self._draw.random() < self.share else "none"
             self.counts[fault] += 1
@@ -83,11 +83,11 @@ class _Call(Handler):
             time.sleep(self.server.late_seconds)
         self.answer(status, content[: len(content) // 2] if fault == "cut off" else content, len(content))
         if fault == "reset":
-            # As a balancer does with what it no longer knows.
+            # As a load balancer does with a connection that it no longer knows.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = fault in {"reset", "cut off"}
 
 
 def faulty_table(table: StandIn, share: float = 0.0, late_seconds: float = 0.0) -> AbstractContextManager[FaultyTable]:
-    """Such a table, as long as a block lasts."""
+    """A faulty table that answers for the duration of a `with` block."""
     return serving(FaultyTable(table, share, late_seconds))

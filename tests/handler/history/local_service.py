@@ -1,4 +1,4 @@
-"""What stand-ins for a service on this machine share: an answer of HTTP/1.1, and a server as long as a block lasts."""
+"""What stand-ins for AWS services share: HTTP/1.1 answers, and a server for the duration of a `with` block."""
 
 import threading
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps connections, and says nothing of calls."""
+    """Keeps connections open, and logs nothing."""
 
     protocol_version = "HTTP/1.1"
-    # Head and body of an answer are two writes, of which the second would wait 40 ms for the first to be acknowledged.
+    # Head and body are two writes: by default the second would wait 40 ms for the first to be acknowledged.
     disable_nagle_algorithm = True
 
     def answer(self, status: int, content: bytes, length: int | None = None) -> None:
-        """Answer a call; a length other than the content's is told where one is given."""
+        """Answer a call; `length`, if given, is announced in place of the content's own."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving[T: HTTPServer](server: T) -> Iterator[T]:
-    """A server that answers, as long as a block lasts."""
+    """Run a server for the duration of a `with` block."""
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,4 +1,4 @@
-"""Calls of AWS: signed as botocore signs them, with the credentials of the environment or the container."""
+"""Calls to AWS: signed as botocore signs them, with the credentials of the environment or the container."""
 
 import json
 import os
@@ -23,16 +23,16 @@ NOW = datetime(2026, 11, 29, 10, 0, tzinfo=UTC)
 
 
 class Service(ThreadingHTTPServer):
-    """Answers every call with what is next, and keeps what it was asked."""
+    """Answers each call with the next prepared answer, and keeps the requests."""
 
     def __init__(self, answers: list[tuple[int, Any]]) -> None:
-        """Have these answers, of each a status and what is said."""
+        """Prepare the answers: a status and a body each."""
         super().__init__(("127.0.0.1", 0), _Call)
         self.answers, self.asked, self.connections = answers, list[tuple[str, dict[str, str], bytes]](), set[Any]()
 
     @property
     def address(self) -> str:
-        """Where it is."""
+        """The address of the service."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -51,13 +51,13 @@ class _Call(Handler):
 
 
 def service(*answers: tuple[int, Any]) -> AbstractContextManager[Service]:
-    """A service, as long as a block lasts."""
+    """A service with these answers, for the duration of a `with` block."""
     return serving(Service(list(answers)))
 
 
 @contextmanager
 def client(environment: dict[str, str]) -> Iterator[AwsClient]:
-    """A client of DynamoDB, as long as a block lasts."""
+    """A client of DynamoDB, for the duration of a `with` block."""
     client = AwsClient("dynamodb", "DynamoDB_20120810", environment)
     try:
         yield client
@@ -67,7 +67,7 @@ def client(environment: dict[str, str]) -> Iterator[AwsClient]:
 
 @pytest.mark.parametrize("token", ["", "a session's token"])
 def test_a_call_is_signed_as_botocore_signs_it(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same signature for the same headers, body, time and credentials, of each call of a second and of another."""
+    """Equal headers, body, time and credentials give equal signatures, within a second and a day later."""
     calls = [("GetItem", b'{"TableName": "past"}'), ("UpdateItem", b"{}"), ("GetItem", b"")]
     with service(*[(200, {"done": 1})] * (2 * len(calls))) as server:
         given = {**KEYS, **REGION, "AWS_SESSION_TOKEN": token, "AWS_ENDPOINT_URL_DYNAMODB": server.address}
@@ -97,7 +97,7 @@ def require_botocores_signature(address: str, headers: Mapping[str, str], body: 
 
 
 def test_the_address_is_that_of_the_region() -> None:
-    """Over TLS, and only then with the certificates that it takes long to read."""
+    """The region names the host, which is called over TLS; without a region there is no client."""
     with client({**KEYS, **REGION}) as ours:
         assert (ours._host, ours._port) == ("dynamodb.eu-central-1.amazonaws.com", 443)  # noqa: SLF001 - what it calls
         assert ours._context is not None  # noqa: SLF001 - as above
@@ -108,7 +108,7 @@ def test_the_address_is_that_of_the_region() -> None:
 
 
 def test_calls_at_once_have_connections_that_are_kept() -> None:
-    """Three calls three, and the next three calls the same; each answer belongs to its call."""
+    """Three calls at once open three connections, which the next three calls use again."""
     answers = [(200, {"number": number}) for number in range(6)]
     with service(*answers) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
         for _ in range(2):
@@ -127,7 +127,7 @@ def test_calls_at_once_have_connections_that_are_kept() -> None:
     ],
 )
 def test_a_failed_call_has_a_code(status: int, content: Any, code: str) -> None:  # noqa: ANN401 - JSON or bytes
-    """AWS's own, or the kind of failure; the client calls on."""
+    """The code is AWS's own, or names the kind of failure; the next call succeeds."""
     with (
         service((status, content), (200, {})) as server,
         client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours,
@@ -139,7 +139,7 @@ def test_a_failed_call_has_a_code(status: int, content: Any, code: str) -> None:
 
 
 def test_nobody_there_is_a_failed_call() -> None:
-    """As is a service that does not answer in time."""
+    """The code is ConnectionRefusedError or, if no answer comes in time, TimeoutError."""
     with client({**KEYS, **REGION, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}) as ours:
         (problem,) = ours.call([("GetItem", b"{}")], 5.0)
         assert isinstance(problem, AwsError)
@@ -151,7 +151,7 @@ def test_nobody_there_is_a_failed_call() -> None:
 
 
 def test_a_containers_credentials_are_read_again_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SnapStart has them; those of the environment are not there then. Refused ones are read again at once."""
+    """With SnapStart only the container provides credentials. Refused ones are read again at once."""
 
     def given(key_id: str, minutes: int) -> tuple[int, Any]:
         expiration = (NOW + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
@@ -182,7 +182,7 @@ def test_a_containers_credentials_are_read_again_before_they_expire(monkeypatch:
 
 @pytest.mark.parametrize("content", [b"no JSON", {"AccessKeyId": "a"}, {}])
 def test_without_credentials_no_call_is_sent(content: Any) -> None:  # noqa: ANN401 - JSON or bytes
-    """The sentence names what to set, or what is wrong with the container's."""
+    """The error says what to set, or what is wrong with the container's credentials."""
     with pytest.raises(AwsError, match=r"^NoCredentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         read_credentials({})
     with service((200, content)) as container, service() as server:
@@ -194,7 +194,7 @@ def test_without_credentials_no_call_is_sent(content: Any) -> None:  # noqa: ANN
 
 
 def test_what_aws_says_of_a_signature_is_not_told() -> None:
-    """It may quote the request's headers, the session's token among them."""
+    """AWS's message may quote the request's headers, including the session token."""
     quoted = "The request signature we calculated ... x-amz-security-token:secret"
     refused = (400, {"__type": "x#InvalidSignatureException", "message": quoted})
     with service(refused) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
@@ -203,7 +203,7 @@ def test_what_aws_says_of_a_signature_is_not_told() -> None:
 
 
 def test_a_connection_that_the_service_closed_is_opened_again() -> None:
-    """Before a call is sent on it, so that none is lost."""
+    """The client notices before it sends a call, so no call is lost."""
     with (
         service((200, {}), (200, {})) as server,
         client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours,
@@ -211,7 +211,7 @@ def test_a_connection_that_the_service_closed_is_opened_again() -> None:
         assert ours.call([("GetItem", b"{}")], 5.0) == [{}]
         connection = ours._connections[0]._socket  # noqa: SLF001 - the one that is kept
         assert connection is not None
-        # As where the other side has closed it: it can be read, and there is nothing.
+        # The same state as after the service closed it: readable, with nothing to read.
         connection.shutdown(0)
         assert ours.call([("GetItem", b"{}")], 5.0) == [{}]
         assert len(server.connections) == 2

@@ -1,4 +1,4 @@
-"""Histories in a table: the answers of SQLite, whatever befalls the calls; nothing is lost, nothing counts twice."""
+"""Histories in a table answer as SQLite does, whatever happens to the calls: nothing is lost or counted twice."""
 
 import os
 from base64 import b64decode, b64encode
@@ -36,13 +36,13 @@ from training.data.state_file import StoredState
 from training.delivery.served_history import HistoryTable
 from training.errors import StageError
 
-# A thousand were tried.
+# SCHEDULES sets a larger number; a thousand have been tried.
 N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "8")), 8, 6
 SECRET = b"a secret"
 
 
 def spread(shards: int) -> RequestPast:
-    """The past of cards and pairs over so many shards."""
+    """The past of cards and pairs, spread over this many shards."""
     history = declared_takes(SHARDED)
     entities = {name: entity.model_copy(update={"shards": shards}) for name, entity in history.entities.items()}
     return RequestPast("paid", CONTRACT, history.model_copy(update={"entities": entities}))
@@ -59,13 +59,13 @@ TABLE = {
 
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may be busy."""
+    """Give batches two minutes, because the machine may be busy."""
     monkeypatch.setattr(dynamodb, "BATCH_SECONDS", 120.0)
 
 
 @pytest.fixture
 def moto(s3_environment: dict[str, str]) -> str:  # noqa: ARG001 - the client reads the environment
-    """The name of an empty table of moto's, which takes a hundred times as long to answer as the one in memory."""
+    """The name of an empty table in moto, which takes a hundred times as long to answer as the table in memory."""
     name = f"past-{uuid4().hex[:12]}"
     boto3.client("dynamodb").create_table(TableName=name, **TABLE)
     return name
@@ -80,7 +80,7 @@ def table() -> Iterator[FaultyTable]:
 
 @pytest.fixture
 def history(table: FaultyTable) -> Iterator[DynamoHistory]:
-    """A history in it."""
+    """A history in the table."""
     with history_in(table) as history:
         yield history
 
@@ -103,16 +103,16 @@ def states_in(history: DynamoHistory, requests: list[Any], past: RequestPast = P
 
 
 def states_of(file: SqliteHistory, requests: list[Any], past: RequestPast) -> dict[bytes, bytes]:
-    """The same in a file."""
+    """The same states, in a file."""
     keys = {event.key: event.past for request in requests for event in past.events(request) if event}
     return {key: packed(fold, fold.unpack(file.state(key) or b"")) for key, fold in keys.items()}
 
 
 @both_pasts
 def test_the_benchmarks_stand_in_is_such_a_table(moto: str, past: RequestPast) -> None:
-    """It leaves the items, and gives the answers, that moto does.
+    """The stand-in gives the same answers and leaves the same items as moto.
 
-    To requests, packing, reading, outcomes that come twice, loading, merging and deleting.
+    The calls are requests, packing, reading, outcomes that come twice, loading, merging and deleting.
     """
     requests = [paid(card, START + 40 * number, f"{card} {number}") for card in "ab" for number in range(24)]
     events = {event.key: event for request in requests for event in past.events(request) if event}.values()
@@ -129,7 +129,7 @@ def test_the_benchmarks_stand_in_is_such_a_table(moto: str, past: RequestPast) -
             (settled,), (error,) = (client.call([settling], 5.0) for _ in range(2))
             assert isinstance(settled, dict)
             assert isinstance(error, AwsError)
-            # What it says before is of no use.
+            # The part of the message before the bracket is of no use.
             refused = error.code, str(error).rpartition("[")[2]
             assert history.add_outcomes(past, ["a 3", "a 4", "unknown"])
             target.load(loaded, past, as_of)
@@ -148,7 +148,7 @@ def test_the_benchmarks_stand_in_is_such_a_table(moto: str, past: RequestPast) -
 
 @both_pasts
 def test_a_table_answers_as_sqlite_does(history: DynamoHistory, past: RequestPast) -> None:
-    """Requests alone and in batches, some sent again, and outcomes."""
+    """Requests alone and in batches, some of them sent again, and outcomes give the same states."""
     draw = np.random.default_rng(0)
     seconds = np.cumsum(draw.choice([7, 500, 4_000, 86_400], 250))
     requests = [paid(f"card {n % 3}", START + int(seconds[n]), f"id {n}", n + 0.5) for n in range(250)]
@@ -175,10 +175,10 @@ def test_a_table_answers_as_sqlite_does(history: DynamoHistory, past: RequestPas
 def test_every_schedule_leaves_the_same_states(
     history: DynamoHistory, table: FaultyTable, share: float, past: RequestPast
 ) -> None:
-    """By eight threads, each request until it is answered, of a table that may lose any call or answer."""
+    """Eight threads send each request until it is answered; the table may lose any call or answer."""
     draw, own, opened = np.random.default_rng(11), local(), []
     schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
-    # Without faults nothing is late but on a busy machine.
+    # Without faults an answer is late only if the machine is busy.
     seconds = 0.2 if share else 20.0
     table.share, table.late_seconds = share, 1.2 * seconds
 
@@ -187,7 +187,7 @@ def test_every_schedule_leaves_the_same_states(
             own.history = history_in(table, round(1_000 * seconds))
             opened.append(own.history)
         while None in own.history.exchange([past.events(request)])[0]:
-            own.history._paused_until = 0.0  # noqa: SLF001 - so that it is asked again at once
+            own.history._paused_until = 0.0  # noqa: SLF001 - ends the pause after a failure
 
     with ThreadPoolExecutor(N_THREADS) as pool:
         for burst in range(N_BURSTS):
@@ -209,7 +209,7 @@ def test_every_schedule_leaves_the_same_states(
 def test_events_of_one_merchant_at_once_are_all_counted(
     history: DynamoHistory, table: FaultyTable, past: RequestPast
 ) -> None:
-    """A hundred by twenty threads: each answered, and the count is exact."""
+    """Twenty threads send a hundred events: each is answered, and the count is exact."""
     own, opened = local(), []
 
     def exchange(number: int) -> None:
@@ -231,7 +231,7 @@ def test_events_of_one_merchant_at_once_are_all_counted(
 
 
 def test_keys_are_hashed_with_the_secret(history: DynamoHistory, table: FaultyTable) -> None:
-    """Another secret does not find them; what expires is the end of a week after the last use of the item."""
+    """Another secret does not find the items. An item's time of expiry is rounded up to the end of a week."""
     history.exchange([PAST.events(paid("card", START, "x1"))])
     assert b64encode(PAST.stored_key(0, "card")).decode() not in table.items
     for item in table.items.values():
@@ -243,7 +243,7 @@ def test_keys_are_hashed_with_the_secret(history: DynamoHistory, table: FaultyTa
 
 
 def test_what_is_not_written_leaves_nothing(history: DynamoHistory, table: FaultyTable) -> None:
-    """A warm-up, say."""
+    """A warm-up request, for example, leaves no item."""
     (values,) = history.exchange([PAST.events(paid("card", START, "x1"))], is_written=False)
     assert values[0] is not None
     assert not table.items
@@ -273,7 +273,7 @@ def test_a_table_of_another_schema_is_said(
     s3_environment: dict[str, str],  # noqa: ARG001 - the client reads the environment
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """By what DynamoDB answers."""
+    """The log has the error that DynamoDB answers."""
     schema = {
         "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
         "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
@@ -302,7 +302,7 @@ def test_an_item_that_is_not_ours_is_no_past(moto: str, item: dict[str, Any], ca
     with DynamoHistory(moto, 5_000, SECRET) as history:
         key = b64decode(history.item_key(PAST.stored_key(0, "card")))
         boto3.client("dynamodb").put_item(TableName=moto, Item={"k": {"B": key}, **item})
-        # However often that happens, the table is asked further.
+        # The table is still asked, however often that happens.
         for number in range(1 + MAX_FAILURES):
             (values,) = history.exchange([PAST.events(paid("card", START + number, f"x{number}"))])
             assert values[0] is None
@@ -316,7 +316,7 @@ def test_an_item_that_is_not_ours_is_no_past(moto: str, item: dict[str, Any], ca
 
 @both_pasts
 def test_a_batch_of_one_merchant_is_packed(history: DynamoHistory, table: FaultyTable, past: RequestPast) -> None:
-    """However long: no call adds or removes more events than DynamoDB takes; none is lost, and answers are SQLite's."""
+    """However long the batch is, no call exceeds DynamoDB's limits, no event is lost, and answers equal SQLite's."""
     requests = [paid("hot", START + number, f"id {number}") for number in range(230)]
     events = [past.events(request) for request in requests]
     with SqliteHistory(":memory:", 1_000) as file:
@@ -328,7 +328,7 @@ def test_a_batch_of_one_merchant_is_packed(history: DynamoHistory, table: Faulty
 
 
 def test_an_expression_is_short_enough() -> None:
-    """DynamoDB takes 4,096 bytes, its stand-ins any number."""
+    """DynamoDB accepts 4,096 bytes; its stand-ins have no limit."""
     assert len(f"SET b = :b, v = :v, x = :x, a = :a {removal(MOST_EVENTS)}") < 4_096
 
 
@@ -336,7 +336,7 @@ def test_an_expression_is_short_enough() -> None:
 def test_an_outcome_counts_once_whatever_befalls_its_calls(
     history: DynamoHistory, table: FaultyTable, past: RequestPast
 ) -> None:
-    """Each is sent until the store has taken it; some that it has, are sent again."""
+    """Each outcome is sent until the table has it, and some are sent once more after that."""
     requests = [paid(f"card {number % 5}", START + number, f"id {number}") for number in range(24)]
     events = [past.events(request) for request in requests]
     history.exchange([*events[:12], events[0]])
@@ -357,7 +357,7 @@ def test_an_outcome_counts_once_whatever_befalls_its_calls(
 
 
 def test_a_request_whose_note_is_missing_is_told_so(history: DynamoHistory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that it is sent again, and its outcome counts."""
+    """Its caller then sends it again, so its outcome will count."""
     call = AwsClient.call
 
     def fail_notes(self: AwsClient, calls: Any, seconds: float) -> Any:  # noqa: ANN401 - as the method itself
@@ -372,7 +372,7 @@ def test_a_request_whose_note_is_missing_is_told_so(history: DynamoHistory, monk
 
 
 def test_another_secret_stops_the_start(history: DynamoHistory, table: FaultyTable) -> None:
-    """Where a load has noted which one it was; before that nobody can tell."""
+    """A load notes the secret; before that, another one cannot be recognised."""
     with history_in(table, secret=b"another secret") as other:
         other.connect()
         HistoryTable("past", SECRET, history._client).check_key()  # noqa: SLF001 - the same connections
@@ -384,7 +384,7 @@ def test_another_secret_stops_the_start(history: DynamoHistory, table: FaultyTab
 
 
 def test_a_batch_takes_no_longer_than_lambda_waits(history: DynamoHistory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left then has no past, and its callers are told so."""
+    """Requests that are left when the time is up have no past, and their callers are told so."""
     monkeypatch.setattr(dynamodb, "BATCH_SECONDS", 0.0)
     values = history.exchange([PAST.events(paid(f"card {number}", START, None)) for number in range(20)])
     assert [None in of_request for of_request in values] == [False] * 4 + [True] * 16
@@ -396,7 +396,7 @@ def test_a_batch_takes_no_longer_than_lambda_waits(history: DynamoHistory, monke
 def test_a_batch_is_sent_again_until_all_of_it_is_answered(
     history: DynamoHistory, table: FaultyTable, past: RequestPast
 ) -> None:
-    """Of a key of which one call failed no event has a past, whatever was written; in the end each counts once."""
+    """If one call of a key fails, no event of the key has a past, whatever was written; in the end each counts once."""
     requests = [paid(f"card {number % 3}", START + number, f"id {number}") for number in range(40)]
     n_batches = 0
     table.share, table.late_seconds = 0.3, 0.12
@@ -405,14 +405,14 @@ def test_a_batch_is_sent_again_until_all_of_it_is_answered(
         while left:
             values = store.exchange(left)
             left = [events for events, answered in zip(left, values, strict=True) if None in answered]
-            store._paused_until, n_batches = 0.0, n_batches + 1  # noqa: SLF001 - so that it is asked again at once
+            store._paused_until, n_batches = 0.0, n_batches + 1  # noqa: SLF001 - ends the pause after a failure
     table.share = 0.0
     assert n_batches > 1
     assert states_in(history, requests, past) == folded(requests, past)
 
 
 def test_requests_without_ids_are_spread_too(history: DynamoHistory, table: FaultyTable) -> None:
-    """Those of a batch stay together, because each item that is written costs."""
+    """Those of one batch stay in one shard, because each item that is written costs."""
     past, name = spread(4), "count_24h"
     for number in range(30):
         history.exchange([past.events(paid("hot", START + number))])
@@ -425,7 +425,7 @@ def test_requests_without_ids_are_spread_too(history: DynamoHistory, table: Faul
 
 
 def test_more_shards_lose_nothing(history: DynamoHistory) -> None:
-    """The first one is the item of before."""
+    """The first shard is the item that was there before."""
     for shards in (1, 2, 16):
         past = spread(shards)
         values = history.exchange([past.events(paid("card", START + 60 * shards, f"{shards} {n}")) for n in range(8)])
@@ -442,29 +442,29 @@ def test_more_shards_lose_nothing(history: DynamoHistory) -> None:
     ],
 )
 def test_a_throttled_shard_is_no_past(most: Units, error: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whether it was to be written or read; the request may be sent again, and counts once."""
+    """Writes or reads may be throttled; the request may be sent again, and counts once."""
     events = [spread(3).events(paid("card", START, "x1"))]
     with faulty_table(StandIn(most)) as table, history_in(table) as history:
         assert history.exchange(events) == [[None, None]]
         assert history.n_failed == 1
-    # The note of the id is not read.
+    # Throttled reads do not affect the note of the id, which is only written.
     some = " for some keys" if most.written else ""
     assert caplog.messages == [f"the history does not answer{some}: {error}"]
 
 
 @pytest.mark.parametrize("shards", [1, MOST_SHARDS])
 def test_shards_take_what_one_item_does_not(shards: int) -> None:
-    """Forty requests of one card at once, of an item that takes ten writes a second."""
+    """Forty requests of one card come in a burst; an item takes ten writes a second."""
     past = spread(shards)
     with faulty_table(StandIn(Units(10, 200))) as table, history_in(table) as history:
         for number in range(40):
             history.exchange([past.events(paid("hot", START + number, f"id {number}"))])
-            history._paused_until = 0.0  # noqa: SLF001 - so that it is asked again at once
+            history._paused_until = 0.0  # noqa: SLF001 - ends the pause after a failure
         assert (history.n_failed > 0) == (shards == 1)
 
 
 def test_a_load_that_has_not_come_to_all_shards_counts_once(history: DynamoHistory, table: FaultyTable) -> None:
-    """What it has still to remove from the others does not count meanwhile, nor if it is interrupted."""
+    """Events that it has yet to remove from other shards do not count meanwhile, even if the load is interrupted."""
     past, as_of = spread(3), (START // DAY + 1) * DAY
     requests = [paid("card", as_of + 600 * number, f"id {number}") for number in range(-20, 20)]
     history.exchange([past.events(request) for request in requests])

@@ -1,4 +1,4 @@
-"""Keys that AWS keeps: read by the service that the ARN names, and what cannot be read is said without its content."""
+"""Keys kept in AWS are read from the service that the ARN names; errors do not quote their content."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ PARAMETER = "arn:aws:ssm:eu-west-1:123456789012:parameter/fraud/key"
 
 
 def environment(server: Service) -> dict[str, str]:
-    """Of a function whose services are this one."""
+    """The environment of a function whose AWS services are all this server."""
     return {**KEYS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": server.address}
 
 
@@ -31,7 +31,7 @@ def environment(server: Service) -> dict[str, str]:
     ],
 )
 def test_the_key_is_read(arn: str, answer: dict[str, Any], operation: str, sent: dict[str, Any]) -> None:
-    """In the region of the ARN, by one signed call."""
+    """One signed call in the ARN's region reads it."""
     with service((200, answer)) as server:
         assert read_secret(arn, environment(server)) == b"the key"
         ((_, headers, body),) = server.asked
@@ -51,7 +51,7 @@ def test_the_key_is_read(arn: str, answer: dict[str, Any], operation: str, sent:
     ],
 )
 def test_what_cannot_be_read(status: int, answer: Any, message: str) -> None:  # noqa: ANN401 - any JSON
-    """Missing, forbidden, empty, or no text: the ARN, and AWS's word for it."""
+    """A key may be missing, forbidden, empty or no text: the error has the ARN and AWS's error code, if any."""
     with service((status, answer)) as server, pytest.raises(ValueError, match=message) as refused:
         read_secret(SECRET, environment(server))
     assert str(refused.value).startswith(SECRET)
@@ -59,7 +59,7 @@ def test_what_cannot_be_read(status: int, answer: Any, message: str) -> None:  #
 
 
 def test_settings_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an ARN is named; else the key itself. One that is too long for the table's hash is refused."""
+    """Settings read the key from its ARN, if they have one. A key that is too long for the table's hash is refused."""
     settings = Settings.from_environment({"PREDICTIONS_KEY": "own", "HISTORY_KEY_ARN": SECRET})
     assert settings.key("predictions_key") == b"own"
     with service((200, {"SecretString": "kept"}), (200, {"SecretString": "x" * 65})) as server:
@@ -84,6 +84,6 @@ def test_settings_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_impossible_settings(given: dict[str, str], message: str) -> None:
-    """Stop the start with a sentence."""
+    """They stop the start with a sentence."""
     with pytest.raises(ValueError, match=message):
         Settings.from_environment(given)

@@ -1,4 +1,4 @@
-"""Histories in a file under threads: every drawn schedule leaves the bytes that the fold of its events has."""
+"""Histories in a file, used by threads: every random schedule leaves the same bytes as the fold of its events."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -39,12 +39,12 @@ CONTRACT = Contract.model_validate(
     strict=False,
 )
 PAST = RequestPast("paid", CONTRACT, HISTORY)
-# Between the beginnings of two bursts: so near that the earlier is still kept apart, or far.
+# Seconds between the starts of two bursts; after a short gap the earlier events are still kept one by one.
 GAPS = [300, 601, 3_600, 86_400, 40 * 86_400, 100 * 86_400]
 
 
 def drawn_schedule(name: str, draw: np.random.Generator) -> list[list[Any]]:
-    """A card's requests in bursts: those of one come within the lateness of each other, in any order, some twice."""
+    """A card's requests in bursts; those of one burst lie within the lateness, in any order, and some come twice."""
     begin, bursts = START, []
     for burst in range(N_BURSTS):
         begin += int(draw.choice(GAPS))
@@ -77,7 +77,7 @@ def folded(requests: list[Any], past: RequestPast = PAST) -> dict[bytes, bytes]:
 
 
 def packed(fold: EntityPast, state: State) -> bytes:
-    """A state as bytes; of several shards without what they tell otherwise: the first event, and more ids than one."""
+    """A state as bytes; with shards, without the parts in which they differ: the first event and additional ids."""
     if fold.shards > 1:
         state = replace(state, first=NONE, ids=state.ids[-N_IDS:], id_times=state.id_times[-N_IDS:])
     return fold.pack(state)
@@ -90,7 +90,7 @@ def written(path: Path) -> dict[bytes, bytes]:
 
 
 def test_every_schedule_leaves_the_same_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand cards' requests by eight threads, late within the lateness and sent twice: the bytes of the fold."""
+    """Eight threads send a thousand cards' requests, late and twice; the file has the same bytes as the fold."""
     monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
     draw, path, own, opened = np.random.default_rng(11), tmp_path / "history.db", local(), []
     schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
@@ -104,7 +104,7 @@ def test_every_schedule_leaves_the_same_states(tmp_path: Path, monkeypatch: pyte
     with ThreadPoolExecutor(N_THREADS) as pool:
         for burst in range(N_BURSTS):
             requests = [request for schedule in schedules for request in schedule[burst]]
-            # All of one burst have come before the next begins: more than that would be later than the lateness.
+            # A burst is complete before the next one begins; its requests would otherwise be later than the lateness.
             list(pool.map(exchange, (requests[place] for place in draw.permutation(len(requests)))))
     assert len(opened) == N_THREADS
     for history in opened:
@@ -129,7 +129,7 @@ def paid(card: str, at: int, payment_id: str | None = None, amount: float = 20.0
 
 
 def feature(history: SqliteHistory, request: Any, name: str) -> float:  # noqa: ANN401 - as above
-    """What a request learns of its card, to which it is added."""
+    """A feature of a request's card; the request is then added to the card's past."""
     values = history.exchange([PAST.events(request)])[0][0]
     assert values is not None
     return values[PAST.entity(0).names.index(name)]
@@ -144,7 +144,10 @@ def batch_of(n_requests: int) -> list[Any]:
 def test_others_write_while_a_batch_does(
     history: SqliteHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between any two parts of some 20 keys one that waits for nobody is answered; all is as in one transaction."""
+    """A writer that never waits gets in between any two parts of a batch, which have about 20 keys each.
+
+    The result is the same as in one transaction.
+    """
     events = [PAST.events(request) for request in batch_of(100)]
     n_parts = -(-len(events) // (BATCH_KEYS // len(events[0])))
     with closing(SqliteHistory(str(tmp_path / "other.db"), 50)) as whole:
@@ -177,7 +180,7 @@ def test_others_write_while_a_batch_does(
 def test_what_came_before_a_part_that_fails_stays(
     history: SqliteHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its requests are answered, the later ones are not; the same batch again then counts each once."""
+    """Requests before the failed part are answered, later ones are not; sent again, the batch counts each once."""
     requests = batch_of(100)
     events = [PAST.events(request) for request in requests]
     with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
@@ -201,7 +204,7 @@ def n_rows(history: SqliteHistory, table: str) -> int:
 
 
 def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After every so many writes some of it, wherever it begins and without a scan; what is alive stays."""
+    """After every WRITES_A_SWEEP writes some expired rows are removed, without a table scan; other rows stay."""
     monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", n_writes := 20)
     monkeypatch.setattr(sqlite, "SWEPT", n_swept := 40)
     n_cards, later = 5 * n_swept, START + 400 * DAY
@@ -229,7 +232,7 @@ def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory, monkeypatc
 
 
 def test_a_late_request_does_not_forget_its_card(history: SqliteHistory) -> None:
-    """A card is kept as long as its last event asks for, and so is what is known of the late request."""
+    """The card and its late request are kept as long as the last event of the card requires."""
     feature(history, paid("card", START + 300 * DAY, "first"), "count_1h")
     feature(history, paid("card", START, "late"), "count_1h")
     kept = START + 300 * DAY + PAST.entity(0).kept_seconds
@@ -240,7 +243,7 @@ def test_a_late_request_does_not_forget_its_card(history: SqliteHistory) -> None
 
 
 def test_a_retry_sees_no_more_than_the_first_time(history: SqliteHistory) -> None:
-    """Though its time, which is the clock's, is later."""
+    """The features are those of the first time, although its time, which is the clock's, is later."""
     feature(history, paid("card", START, "before"), "count_24h")
     for at in (START + 100, START + 103):
         assert feature(history, paid("card", at, "x1"), "idle") == 100.0
@@ -249,7 +252,7 @@ def test_a_retry_sees_no_more_than_the_first_time(history: SqliteHistory) -> Non
 
 @pytest.mark.parametrize("later", [0, 7_200])
 def test_a_retry_counts_once_even_after_many_others(history: SqliteHistory, later: int) -> None:
-    """Of a card whose labels are read: at whatever time it comes again, its outcome, too, counts once."""
+    """Its outcome counts once, too, at whatever time the request comes again; the labels of its card are read."""
     for _ in range(2):
         feature(history, paid("card", START, "x1"), "count_24h")
         history.add_outcomes(PAST, ["x1", "x1"])
@@ -259,13 +262,13 @@ def test_a_retry_counts_once_even_after_many_others(history: SqliteHistory, late
         history.add_outcomes(PAST, ["x1"])
     payment = paid("card", START + 4 * 3_600)
     assert feature(history, payment, "count_24h") == 1 + N_IDS + 8
-    # The rate: one fraud of all events of the day, drawn towards the usual rate.
+    # The fraud rate: one fraud among all events of the day, shrunk towards the usual rate.
     risk = feature(history, paid("card", START + 4 * DAY), "risk")
     assert risk == (1 + PRIOR_EVENTS * RATE) / (2 + N_IDS + 8 + PRIOR_EVENTS)
 
 
 def test_an_id_of_a_forgotten_request_is_another_request(history: SqliteHistory) -> None:
-    """Whether or not what is known of the first was swept meanwhile."""
+    """It counts, whether or not the row of the first request was swept meanwhile."""
     kept = PAST.entity(0).kept_seconds
     feature(history, paid("card", START, "x1"), "count_24h")
     for number in range(N_IDS + 8):
@@ -274,7 +277,7 @@ def test_an_id_of_a_forgotten_request_is_another_request(history: SqliteHistory)
 
 
 def test_a_late_event_before_all_known_ids_counts(history: SqliteHistory) -> None:
-    """Where its id was never sent."""
+    """It counts because its id was never sent before."""
     for number in range(N_IDS + 8):
         feature(history, paid("card", START + 60 * number, f"other {number}"), "count_24h")
     feature(history, paid("card", START - 60, "late"), "count_24h")
@@ -289,7 +292,7 @@ def test_an_id_of_another_card_is_another_request(history: SqliteHistory) -> Non
 
 
 def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
-    """At the start, not at the first request; nothing in it is changed."""
+    """It is refused at the start, not at the first request, and nothing in it is changed."""
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE requests (id, entity, key, time, expires)")
@@ -303,7 +306,7 @@ def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
 
 
 def test_scorers_of_the_same_block_have_pasts_of_their_own(history: SqliteHistory) -> None:
-    """Though cards and ids are the same; versions of one scorer share theirs."""
+    """Cards and ids may be equal; only versions of one scorer share their past."""
     other = RequestPast("refunded", CONTRACT, HISTORY)
     requests = [PAST.events(paid("card", START, "x1")), other.events(paid("card", START + 60, "x1"))]
     assert [values[0][0] for values in history.exchange(requests) if values[0]] == [0.0, 0.0]

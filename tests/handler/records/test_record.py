@@ -30,7 +30,7 @@ from training.monitoring.log import read_log
 ROOT = Path(__file__).parents[3]
 DAY_SECONDS = 86_400
 MIDNIGHT = 20_000 * DAY_SECONDS
-"""Of 2024-10-04, in UTC."""
+"""The start of 2024-10-04, in UTC."""
 KEY = b"a deployment's own"
 SHADOW = "0123456789ab"
 REQUESTS: list[dict[str, Any]] = [
@@ -71,7 +71,7 @@ def record(folder: Path, scorer: Scorer) -> list[dict[str, Any]]:
 
 
 def test_bands_are_recorded(folder: Path, refund: Scorer, tmp_path: Path) -> None:
-    """Of the answer and of the shadow's; the monitor counts what is blocked."""
+    """A line has the bands of the answer and of the shadow's result; the monitor counts blocked requests."""
     probabilities = [scored.probability for scored in answered(refund).scored]
     lowest, _, highest = sorted(probabilities)
     decision = {"policy": {}, "threshold": lowest, "block": {"policy": {}, "threshold": highest}}
@@ -97,7 +97,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
-    """In order: the request's id if it has one, the probability to the last digit, version, time and latency."""
+    """Lines are in order, with the request's id if any, the exact probability, version, time and latency."""
     before = time()
     rows = record(folder, refund)
     assert [row["id"] for row in rows] == ["r1", None, "é\n"]
@@ -111,7 +111,7 @@ def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
         assert row["milliseconds"] == 12.346
 
 
-# What the history of the shipped scorer computes.
+# The features that the history of the shipped scorer computes.
 PAST = ("ip_count_7d", "ip_risk_30d", "account_refunds_30d", "account_amount_30d", "account_idle")
 
 
@@ -133,7 +133,7 @@ def test_a_line_has_readable_features(folder: Path, refund: Scorer) -> None:
 
 @pytest.mark.parametrize("explain", [False, True])
 def test_a_line_names_the_fields_of_reasons_and_warnings(folder: Path, refund: Scorer, *, explain: bool) -> None:
-    """In their order, without values or sentences; none where the answer had none."""
+    """They are in the answer's order, without values or sentences, and empty if the answer had none."""
     predictions = answered(refund, [*REQUESTS, {**REQUESTS[0], "amount": 1e9}], explain=explain)
     Recorder(str(folder)).record(refund, predictions, 0.0)
     for line, answer in zip(record_lines(folder), predictions.answers, strict=True):
@@ -168,7 +168,7 @@ def test_each_line_has_the_shadows_result(
 
 
 def private(scorer: Scorer, **ways: str) -> Scorer:
-    """The scorer under a contract whose named fields are private in these ways."""
+    """The scorer with `private` set to these values for the named fields of its contract."""
     declared = scorer.contract.model_dump()
     for name, way in ways.items():
         declared["fields"][name]["private"] = way
@@ -194,7 +194,7 @@ def private(scorer: Scorer, **ways: str) -> Scorer:
 def test_private_fields_are_not_in_the_record(
     folder: Path, refund: Scorer, ways: dict[str, str], kept: list[str]
 ) -> None:
-    """Nor are features computed from them, which would reveal them; the rest and the score are unchanged."""
+    """Features computed from them would reveal them, and are not there either; the rest and the score are unchanged."""
     plain = record(folder / "plain", refund)
     recorded = record(folder / "private", private(refund, **ways))
     assert [line["features"] for line in recorded] == [
@@ -204,7 +204,7 @@ def test_private_fields_are_not_in_the_record(
 
 
 def recalled(scorer: Scorer) -> list[Recalled]:
-    """What a history that knows nothing is asked and answers, of each request."""
+    """What an empty history is asked and answers for each request."""
     assert scorer.past is not None
     events = [scorer.past.events(request) for request in read(scorer, OF_ACCOUNTS)]
     values = [[event.past.values(event.past.empty(), event.event) if event else [] for event in of] for of in events]
@@ -212,7 +212,7 @@ def recalled(scorer: Scorer) -> list[Recalled]:
 
 
 def test_the_past_is_recorded_only_hashed(folder: Path, refund: Scorer) -> None:
-    """And not at all without a key, or where a field that the history reads is left out of records."""
+    """It is not recorded at all without a key, or if a field that the history reads is omitted from records."""
     for name, scorer, key, is_there in (
         ("with a key", refund, KEY, True),
         ("without one", refund, b"", False),
@@ -252,12 +252,12 @@ def test_a_private_value_is_hashed_with_the_key(folder: Path, refund: Scorer) ->
 
 
 def test_different_values_have_different_hashes() -> None:
-    """Of ten thousand no two are the same."""
+    """No two of ten thousand hashes are equal."""
     assert len({keyed_hash(f"value {number}", KEY) for number in range(10_000)}) == 10_000
 
 
 def test_a_line_has_what_made_up_the_decision(folder: Path, refund: Scorer) -> None:
-    """Base and contributions of all recorded features, where the answer needed them: their sum is its log-odds."""
+    """If the answer needed them, the base and the contributions of all recorded features sum to its log-odds."""
     parsed = read(refund)
     scored = refund.explained(refund.scores(parsed), every=True)
     Recorder(str(folder)).record(refund, Answered(parsed, scored, refund.answers(parsed, scored)), 0.0)
@@ -268,27 +268,27 @@ def test_a_line_has_what_made_up_the_decision(folder: Path, refund: Scorer) -> N
 
 
 def test_what_is_omitted_has_no_contribution(folder: Path, refund: Scorer) -> None:
-    """It would tell of the value."""
+    """A contribution would reveal something of the value."""
     hiding = private(refund, amount="omit")
     parsed = read(hiding)
     scored = hiding.explained(hiding.scores(parsed), every=True)
     Recorder(str(folder)).record(hiding, Answered(parsed, scored, hiding.answers(parsed, scored)), 0.0)
     for line, result in zip(record_lines(folder), scored, strict=True):
         assert "amount" not in line["contributions"]
-        # Nor does the sum of the others tell it.
+        # The base includes it, so the sum of the others does not reveal it either.
         log_odds = math.log(result.probability / (1 - result.probability))
         assert line["base"] + sum(line["contributions"].values()) == pytest.approx(log_odds, abs=1e-9)
 
 
 def test_a_line_has_the_ids_of_its_invocation(folder: Path, refund: Scorer) -> None:
-    """Beside the request's own."""
+    """They are beside the request's own id."""
     sources = {"gateway_request": "g1", "trace": "Root=1-5"}
     Recorder(str(folder)).record(refund, answered(refund), 0.0, sources=sources)
     assert all(line | sources == line for line in record_lines(folder))
 
 
 def test_a_control_group_is_drawn_from_what_is_blocked(folder: Path, refund: Scorer) -> None:
-    """By the id and the key: the share, within five standard deviations; the same requests whenever they come."""
+    """Id and key decide, so a repeated request has the same draw; the share holds within five standard deviations."""
     refund = copy(refund)
     refund.control, refund.block, refund.threshold = 0.25, 0.0, 0.0
     recorder, other = Recorder(str(folder), key=KEY), Recorder(str(folder), key=b"another")
@@ -307,7 +307,7 @@ def test_a_control_group_is_drawn_from_what_is_blocked(folder: Path, refund: Sco
 
 
 def test_without_a_key_nobody_is_let_through(folder: Path, refund: Scorer) -> None:
-    """Whoever chooses ids could choose one that is."""
+    """Otherwise a caller who chooses ids could find one that is let through."""
     refund = copy(refund)
     refund.control, refund.block, refund.threshold = 0.5, 0.0, 0.0
     recorder = Recorder(str(folder))
@@ -317,7 +317,7 @@ def test_without_a_key_nobody_is_let_through(folder: Path, refund: Scorer) -> No
 
 
 def test_what_was_let_through_has_its_reasons_in_the_record(folder: Path, refund: Scorer) -> None:
-    """The decision was to block; the answer keeps them back."""
+    """The model's decision was to block; the answer does not give its reasons."""
     refund = copy(refund)
     refund.control, refund.block, refund.threshold = 0.5, 0.0, 0.0
     parsed = read(refund)
@@ -331,7 +331,7 @@ def test_what_was_let_through_has_its_reasons_in_the_record(folder: Path, refund
 
 @pytest.mark.parametrize("rate", [0.02, 0.25, 0.9])
 def test_a_share_of_the_predictions_is_recorded(folder: Path, refund: Scorer, rate: float) -> None:
-    """Each by its own draw, within five standard deviations, with the rate and its own shadow's score."""
+    """Each has its own draw (within five standard deviations), and its line has the rate and its shadow's score."""
     recorder = Recorder(str(folder), rate=rate)
     predictions = answered(refund, [{**REQUESTS[0], "refund_id": str(number)} for number in range(1000)])
     shadowed = [Scored([], 0.0, number / 1000, is_flagged=False) for number in range(1000)]
@@ -340,13 +340,13 @@ def test_a_share_of_the_predictions_is_recorded(folder: Path, refund: Scorer, ra
     assert len(recorded) == pytest.approx(1000 * rate, abs=5 * (1000 * rate * (1 - rate)) ** 0.5)
     assert {line["rate"] for line in recorded} == {rate}
     assert [line["shadow"]["probability"] for line in recorded] == [int(line["id"]) / 1000 for line in recorded]
-    # Sent again, an id is drawn as before.
+    # An id that is sent again has the same draw.
     recorder.record(refund, predictions, 0.0)
     assert [line["id"] for line in record_lines(folder)] == 2 * [line["id"] for line in recorded]
 
 
 def test_requests_without_an_id_are_drawn_one_by_one(folder: Path, refund: Scorer) -> None:
-    """Not all or none of them, though nothing tells them apart."""
+    """They are neither all recorded nor all left out, although nothing tells them apart."""
     recorder = Recorder(str(folder), rate=0.5)
     recorder.record(refund, answered(refund, [REQUESTS[1]] * 1000), 0.0)
     assert len(record_lines(folder)) == pytest.approx(500, abs=5 * 250**0.5)
@@ -356,7 +356,7 @@ OUTCOMES = [("refund", "r1", True), ("transaction", "é\n", False)]
 
 
 def test_outcomes_are_recorded_beside_predictions(folder: Path, refund: Scorer) -> None:
-    """In the same file, in the order in which they came; the caller is told that they were recorded."""
+    """They are in the same file, in the order of arrival, and the caller is told that they were recorded."""
     recorder = Recorder(str(folder))
     recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0)
     assert recorder.record_outcomes(OUTCOMES) is True
@@ -366,7 +366,7 @@ def test_outcomes_are_recorded_beside_predictions(folder: Path, refund: Scorer) 
 
 
 def test_an_outcome_has_scorer_id_and_label(folder: Path) -> None:
-    """The label as 0 or 1, and when it was received."""
+    """The label is 0 or 1; the line also has the time at which it was received."""
     before = time()
     Recorder(str(folder)).record_outcomes(OUTCOMES)
     first, second = record_lines(folder)
@@ -377,7 +377,7 @@ def test_an_outcome_has_scorer_id_and_label(folder: Path) -> None:
 
 
 def test_every_outcome_is_recorded_whatever_the_rate(folder: Path, refund: Scorer) -> None:
-    """A batch of which no prediction is drawn leaves neither a line nor a folder."""
+    """A batch from which no prediction is drawn leaves neither a line nor a folder."""
     recorder = Recorder(str(folder), rate=1e-9)
     recorder.record(refund, answered(refund), 0.0)
     assert not folder.parent.exists()
@@ -386,7 +386,7 @@ def test_every_outcome_is_recorded_whatever_the_rate(folder: Path, refund: Score
 
 
 def test_monitoring_reads_what_is_recorded(folder: Path, refund: Scorer) -> None:
-    """Every line, hashed values among them; none is invalid."""
+    """It reads every line, including hashed values, and finds none invalid."""
     recorder = Recorder(str(folder), rate=0.999999, key=KEY)
     hashing = private(refund, item="hash", amount="omit")
     recorder.record(hashing, answered(hashing), 0.0123456)
@@ -401,7 +401,7 @@ def test_monitoring_reads_what_is_recorded(folder: Path, refund: Scorer) -> None
 
 @pytest.mark.parametrize("seconds", [1.0, 0.001, 0.0])
 def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: list[float], seconds: float) -> None:
-    """Even if they start at the same time; a process that starts leaves the file of the last one as it is."""
+    """They may start at the same time; a new process does not change an existing file."""
     record(folder, refund)
     (first,) = record_files(folder)
     content = first.read_bytes()
@@ -412,7 +412,7 @@ def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: lis
 
 
 def test_a_file_is_named_by_day_process_and_time(folder: Path, refund: Scorer, clock: list[float]) -> None:
-    """So that no two processes write into one, and a listing is in order. Only its owner can read it."""
+    """No two processes write into the same file, and names sort by time. Only the owner can read a file."""
     record(folder, refund)
     (path,) = record_files(folder)
     assert path.name.startswith(f"2024-10-04-{os.getpid()}-{clock[0]:.3f}")
@@ -459,7 +459,7 @@ def test_a_full_file_is_followed_by_another(
 @pytest.mark.usefixtures("max_file_bytes")
 @pytest.mark.parametrize("seconds", [1, 0])
 def test_a_batch_is_never_divided(folder: Path, refund: Scorer, clock: list[float], seconds: int) -> None:
-    """One that is above the limit has its own file, however fast the files become full."""
+    """A batch above the limit has its own file, even if several files are started at the same time."""
     recorder = Recorder(str(folder))
     for n_requests in (1, 30, 1):
         clock[0] += seconds
@@ -478,7 +478,7 @@ def test_lines_of_several_writers_are_kept_apart(folder: Path, refund: Scorer) -
 
 
 def test_a_record_may_go_to_stdout(refund: Scorer, capfd: pytest.CaptureFixture[str]) -> None:
-    """Which Lambda adds to its log; outcomes too."""
+    """Lambda adds it to its log; outcomes go there, too."""
     recorder = Recorder("stdout")
     recorder.record(refund, answered(refund), 0.0)
     recorder.record_outcomes(OUTCOMES)
@@ -490,7 +490,7 @@ def test_a_record_may_go_to_stdout(refund: Scorer, capfd: pytest.CaptureFixture[
 def test_a_failure_to_write_is_logged_once_and_overcome(
     folder: Path, refund: Scorer, caplog: pytest.LogCaptureFixture, blocked: str, problem: str
 ) -> None:
-    """As an error and without any value; the caller is told. Once the folder can be made, recording goes on."""
+    """The error has no value, and the caller is told. Once the folder can be made, recording goes on."""
     path = folder.parents[1] / blocked
     path.parent.mkdir(exist_ok=True)
     path.write_text("a file")
@@ -519,7 +519,7 @@ from handler.records.record import Recorder
 
 
 def test_a_full_disk_fails_no_request() -> None:
-    """It is logged once."""
+    """The failure is logged once."""
     script = """
 recorder = Recorder("stdout")
 for _ in range(3):
@@ -543,7 +543,7 @@ Recorder(sys.argv[1]).record_outcomes([("refund", "r1", True)])
 
 
 def test_a_file_that_could_not_be_opened_is_opened_later(folder: Path) -> None:
-    """While a process may open no more files, and the full one is closed already."""
+    """Until then the full file is closed, and the process may open no more files."""
     script = """
 import resource
 import handler.records.record
@@ -596,7 +596,7 @@ def test_metrics_go_to_stdout_before_the_records_in_one_write(
 def test_metrics_are_written_without_records_too(
     refund: Scorer, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A sample that takes none, and a folder, both leave the line of metrics to stdout."""
+    """The line of metrics goes to stdout, even if no prediction is sampled or the record is in a folder."""
     for recorder in (Recorder("stdout", rate=1e-9), Recorder(str(folder))):
         recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0, None, b"metrics\n")
         assert capfd.readouterr().out == "metrics\n"
@@ -606,7 +606,7 @@ def test_metrics_are_written_without_records_too(
 def test_a_short_record_opens_the_file_that_a_long_one_could_not(
     folder: Path, refund: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The full file was closed and no other opened, so that even a record that would have fitted needs a new one."""
+    """After the failure no file is open, so even a record that would have fitted into the full one needs a new one."""
     short, long = answered(refund, REQUESTS[:1]), answered(refund, REQUESTS[:1] * 8)
     recorder = Recorder(str(folder))
     recorder.record(refund, short, 0.0)

@@ -51,7 +51,7 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def in_bands(probabilities: Sequence[float]) -> Answered:
-    """The same, blocked from nine tenths on."""
+    """The same predictions with bands: blocked from 0.9 on."""
     plain = answered(probabilities)
     scored = [
         scored._replace(band="block" if scored.probability >= 0.9 else "review" if scored.is_flagged else "approve")
@@ -103,7 +103,7 @@ def line(
     indirect=["line"],
 )
 def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> None:
-    """Predictions, those flagged, those with any warning, however many; the latency to the microsecond."""
+    """Counts are of all predictions, flagged ones and ones with any warning; the latency is to the microsecond."""
     metrics = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert metrics == list(values)
     assert {name: line[name] for name in metrics} == values
@@ -112,7 +112,7 @@ def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])
 def test_no_batch_has_more_values_than_the_format_allows(capfd: pytest.CaptureFixture[str], n_requests: int) -> None:
-    """CloudWatch drops a line with more; a smaller batch has them all. The highest, which cause alarms, are kept."""
+    """CloudWatch drops a line with more. A smaller batch keeps all; the highest, which cause alarms, are kept."""
     write(Meter("refund").line(CONTEXT, answered([index / 1000 for index in range(n_requests)]), 0.1))
     values = written(capfd)["Probability"]
     values = values if isinstance(values, list) else [values]
@@ -135,7 +135,7 @@ def test_the_kept_values_are_spread_over_the_batch(probabilities: list[float]) -
 
 @pytest.mark.parametrize("probability", [0.0, 1e-300, 1.23456789e-7, 0.999999999, 1.0])
 def test_a_probability_is_a_number_in_json(capfd: pytest.CaptureFixture[str], probability: float) -> None:
-    """However small, to six digits."""
+    """It has six significant digits, however small it is."""
     write(Meter("refund").line(CONTEXT, answered([probability]), 0.1))
     assert written(capfd)["Probability"] == pytest.approx(probability, rel=1e-5)
 
@@ -147,7 +147,7 @@ TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
     ("header", "ids"),
     [
         (f"Root={TRACE};Parent=53995c3f42cd8ad8;Sampled=1", {"RequestId": "r-1", "Trace": TRACE}),
-        # X-Ray keeps no trace of these.
+        # X-Ray keeps no trace of a request that is not sampled.
         (f"Root={TRACE};Parent=53995c3f42cd8ad8;Sampled=0", {"RequestId": "r-1"}),
         ("", {"RequestId": "r-1"}),
         ("Root=garbage;Sampled=1", {"RequestId": "r-1"}),
@@ -156,7 +156,7 @@ TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
 def test_a_line_names_its_invocation(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], header: str, ids: dict[str, str]
 ) -> None:
-    """So that the log's other lines of the same invocation are found, and its trace where there is one."""
+    """Its ids lead to the other log lines of the invocation and, if there is one, to its trace."""
     monkeypatch.setenv(TRACE_VARIABLE, header)
     context = SimpleNamespace(function_version="7", aws_request_id="r-1")
     write(Meter("refund").line(context, answered([0.25]), 0.1))
@@ -186,7 +186,7 @@ def test_garbage_names_no_trace(text: str, root: str) -> None:
 
 @pytest.mark.parametrize("line", ["swapped", "trouble"], indirect=True)
 def test_a_change_in_the_store_is_counted_by_scorer(line: dict[str, Any]) -> None:
-    """And for the function as a whole; a version, which may serve only briefly, has no series of its own."""
+    """It also counts for the function as a whole. A version, which may serve only briefly, has no series of its own."""
     assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["FunctionName"], ["FunctionName", "Scorer"]]
 
 
@@ -202,12 +202,12 @@ def test_outside_lambda_the_line_has_local_names(
 
 
 def test_the_line_has_the_function_and_its_version(line: dict[str, Any]) -> None:
-    """From the context, because a snapshot's may be outdated; a swap has no context and takes the environment's."""
+    """The version is the context's, as a snapshot's may be outdated; a swap has no context and uses the environment."""
     assert (line["FunctionName"], line["FunctionVersion"]) == ("100%s-fraud", "7")
 
 
 def test_the_line_is_in_cloudwatchs_format(line: dict[str, Any]) -> None:
-    """Dimensions are texts, metrics one to a hundred numbers; only the version, for searches of the log, is neither."""
+    """Dimensions are strings, metrics one to a hundred numbers; only the version, for log searches, is neither."""
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "FraudScorer"
     assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
@@ -249,7 +249,7 @@ os._exit(0)
 
 
 def test_a_line_that_cannot_be_written_fails_no_request() -> None:
-    """Nor the watcher's thread: stdout is closed, a pipe without a reader, a full device."""
+    """The watcher's thread goes on, too: stdout may be closed, a pipe without a reader or a full device."""
     command = [sys.executable, "-c", BROKEN_STDOUT]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (run.returncode, run.stderr) == (0, "on " * 3)

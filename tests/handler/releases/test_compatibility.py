@@ -98,7 +98,7 @@ def test_another_route_answer_or_id_is_a_breaking_change(offered: Contract, phra
     ],
 )
 def test_a_refused_request_is_a_breaking_change(offered: Contract, phrase: str, lost: dict[str, Any]) -> None:
-    """There is one phrase, and a request that was valid is so no longer."""
+    """The change is one phrase, and a request that was valid is refused."""
     request = {**REQUEST, **lost}
     assert breaking_changes(PROMISED, offered) == [phrase]
     assert (accepts(PROMISED, request), accepts(offered, request)) == (True, False)
@@ -118,7 +118,7 @@ HOUR = {"hour": {"hour_of_day": "at"}}
 def test_a_time_that_is_accepted_no_longer_is_a_breaking_change(
     offered: Contract, phrase: str, lost: dict[str, Any]
 ) -> None:
-    """Under its key; to accept one is none, because it is optional."""
+    """The phrase names the time's key. Accepting a time breaks nothing, because it is optional."""
     promised = contract(features=HOUR, time="at")
     assert breaking_changes(promised, offered) == [phrase]
     assert (accepts(promised, REQUEST | lost), accepts(offered, REQUEST | lost)) == (True, False)
@@ -127,7 +127,7 @@ def test_a_time_that_is_accepted_no_longer_is_a_breaking_change(
 
 
 def test_a_date_stays_a_date() -> None:
-    """A category would take its text, and mean something else."""
+    """A category would accept its text, but mean something else."""
     promised, offered = contract(DATE), contract({"opened": {"type": "category"}}, features=HOUR, time="at")
     assert breaking_changes(promised, offered) == ["its opened is a category, not a date"]
 

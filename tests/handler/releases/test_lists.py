@@ -85,7 +85,7 @@ def test_a_list_decides_and_the_score_is_computed_all_the_same(
 
 
 def test_a_customer_is_not_told_of_lists(refund: Scorer) -> None:
-    """Neither the analyst's words, nor the model's reasons, which would not be why."""
+    """The answer has neither the analyst's words nor the model's reasons, which did not decide."""
     client = client_of(refund, entry("review", "a-17"))
     listed, other = (
         client.post(f"{ROUTE}?reader=customer", json=REQUEST | {"accountId": account}).json()
@@ -96,7 +96,7 @@ def test_a_customer_is_not_told_of_lists(refund: Scorer) -> None:
 
 
 def test_the_strictest_list_counts(refund: Scorer) -> None:
-    """Of several fields and several lists; a batch is decided request by request."""
+    """It decides if several fields or lists match; each request of a batch is decided separately."""
     client = client_of(
         refund, entry("allow", "a-17"), entry("review", "a-17"), entry("block", "10.0.0.1", field="ip_address")
     )
@@ -107,7 +107,7 @@ def test_the_strictest_list_counts(refund: Scorer) -> None:
 
 
 def test_an_expired_entry_does_not_count(refund: Scorer) -> None:
-    """From its second on; another one of the same value that does not expire does."""
+    """It ends with the second of its expiry; another entry of the same value that does not expire still counts."""
     lists = lists_of(refund, entry("block", "a-17", expires=NOW), entry("allow", "a-17"))
     request = refund.request_model.model_validate(REQUEST | {"accountId": "a-17"})
     names = [decisive.list if decisive else None for now in (NOW - 1, NOW) for decisive in lists.found([request], now)]
@@ -115,7 +115,7 @@ def test_an_expired_entry_does_not_count(refund: Scorer) -> None:
 
 
 def test_a_control_group_lets_nothing_through_that_is_on_a_list(tmp_path: Path) -> None:
-    """A list comes first."""
+    """A list takes precedence over the control group."""
     decision = json.loads((BUNDLES / "refund" / MANIFEST).read_text())["decision"]
     policy = decision["policy"]
     low = {
@@ -153,7 +153,7 @@ def lists(deployment: Deployment) -> ListStore:
 def test_lists_are_swapped_like_a_bundle(
     deployment: Deployment, lists: ListStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In, replaced, kept over a new model and a rollback; nothing is read again where the pointer did not change."""
+    """Lists are swapped in, replaced, and kept when a new model is promoted; unchanged ones are not read again."""
     lists.write(lambda _: [entry("block", "a-17")], "a first one")
     deployment.look(2)
     first = deployment.slot.served.lists
@@ -173,7 +173,7 @@ def test_lists_are_swapped_like_a_bundle(
 
 
 def test_expired_entries_are_left_out_of_the_next_version(lists: ListStore) -> None:
-    """They would only grow."""
+    """Otherwise lists would only grow."""
     _, n_entries = lists.write(lambda _: [entry("block", "a-17", expires=1.0), entry("block", "a-18")], "two")
     assert n_entries == 1
 
@@ -195,7 +195,7 @@ def envelope_of(deployment: Deployment) -> tuple[str, dict[str, Any]]:
 
 
 def test_damaged_lists_are_refused_and_the_former_stay(deployment: Deployment, lists: ListStore) -> None:
-    """A file that was changed, cut off, of another scorer or of another key."""
+    """The file was changed or cut off, or belongs to another scorer or another key."""
     lists.write(lambda _: [entry("block", "a-17")], "sound")
     deployment.look()
     version, sound = envelope_of(deployment)
@@ -233,7 +233,7 @@ def signing_key(path: Path) -> tuple[Path, bytes]:
 
 
 def test_a_running_function_takes_no_older_lists(deployment: Deployment, lists: ListStore) -> None:
-    """Whoever can write to the store could bring back what was removed; and it is said when there are none any more."""
+    """Otherwise whoever can write to the store could bring back entries that were removed."""
     lists.write(lambda _: [entry("allow", "a-17")], "first")
     deployment.look()
     first = deployment.slot.served.lists
@@ -249,7 +249,7 @@ def test_a_running_function_takes_no_older_lists(deployment: Deployment, lists: 
 
 
 def test_what_is_signed_was_signed_before(deployment: Deployment, tmp_path: Path) -> None:
-    """An analyst's signature does not cover what somebody else put there."""
+    """An analyst cannot sign entries that somebody else added without a trusted signature, only replace all of them."""
     path, public = signing_key(tmp_path / "own.pem")
     own = ListStore(deployment.writer, "refund", KEY, (public,))
     own.write(lambda _: [entry("block", "a-17")], "signed", str(path))
@@ -276,7 +276,7 @@ def test_the_last_entry_can_be_removed_and_lists_must_fit(
 
 
 def test_a_shadow_stays_while_lists_change(deployment: Deployment, lists: ListStore) -> None:
-    """It is not loaded again, nor are its strikes forgotten."""
+    """It is not loaded again, and keeps its strikes."""
     deployment.point(shadow=deployment.release(shift=0.5))
     deployment.look()
     shadow = deployment.slot.served.shadow
@@ -286,7 +286,7 @@ def test_a_shadow_stays_while_lists_change(deployment: Deployment, lists: ListSt
 
 
 def test_with_public_keys_unsigned_lists_are_refused(deployment: Deployment, lists: ListStore, tmp_path: Path) -> None:
-    """And those that are signed with another key; signed ones serve."""
+    """So are those signed with another key; those signed with a trusted key serve."""
     (path, public), (other, _) = signing_key(tmp_path / "own.pem"), signing_key(tmp_path / "other.pem")
     deployment.watcher._public_keys = (public,)  # noqa: SLF001 - as the application sets them
     for key, is_served in (("", False), (str(other), False), (str(path), True)):
@@ -297,7 +297,7 @@ def test_with_public_keys_unsigned_lists_are_refused(deployment: Deployment, lis
 
 
 def test_a_swap_under_load_never_mixes_two_versions(deployment: Deployment, lists: ListStore) -> None:
-    """Each batch is decided by one version: two values change lists in every swap, and are never on the same one."""
+    """One version decides each batch: every swap exchanges the lists of two values, which are never on the same one."""
     versions = [
         [entry("block", "a-17"), entry("allow", "a-18")],
         [entry("allow", "a-17"), entry("block", "a-18")],

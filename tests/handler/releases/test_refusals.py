@@ -104,7 +104,7 @@ REFUSALS = [
     # The scores are right, and only the reasons fail.
     (without("reference.json", "amount", "percentiles"), "cannot answer them: KeyError('percentiles')"),
     (without("reference.json", "item_category", "shares", "Toys"), "cannot answer them: KeyError('Toys')"),
-    # No rule of ours foresees these.
+    # No check of our own covers these.
     (with_manifest(calibration="none"), "TypeError: "),
     (with_manifest(calibration={"slope": "none", "intercept": 0.0}), "TypeError: "),
     (with_manifest(decision=[]), "TypeError: "),
@@ -145,7 +145,7 @@ def test_a_version_that_must_not_serve_is_refused(
 
 
 def test_only_the_packaged_contract_is_promised(deployment: Deployment) -> None:
-    """What a later version accepts besides may be taken back: no deployment promised it."""
+    """What only a released version accepts may be taken back by the next: no deployment promised it."""
     wide = release_damaged(deployment, with_field("item", max_length=1000))
     for version in (wide, deployment.release(shift=1.0)):
         deployment.point(current=version)
@@ -154,7 +154,7 @@ def test_only_the_packaged_contract_is_promised(deployment: Deployment) -> None:
 
 
 def test_a_release_is_read_without_a_promised_contract(deployment: Deployment, refund: Scorer) -> None:
-    """A narrower contract is sound; it only must not replace this one."""
+    """A narrower contract is sound in itself; it only must not replace a promised one."""
     version = release_damaged(deployment, with_field("amount", max=1e9))
     assert load_released(deployment.store, "refund", version).version == version
     with pytest.raises(BundleError, match="breaks the contract: its amount has a maximum of 1e"):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from handler.releases.shadow import MAX_STRIKES, STRIKES_PER_SUCCESS, Shadow
 from handler.scoring.scorer import Scored, Scorer
 
-# Nothing is missing: a NaN differs from itself.
+# No value is missing: vectors with NaN would not compare equal.
 REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 3, "item": "Pad Thai with tofu"}'
 BATCH = b"[" + REQUEST + b"," + REQUEST.replace(b"45", b"900") + b"]"
 
@@ -23,12 +23,12 @@ class Unreliable(Scorer):
     n_calls = 0
 
     def score(self, request: BaseModel) -> Scored:
-        """As a scorer does."""
+        """Misbehave, else score as usual."""
         self._misbehave()
         return super().score(request)
 
     def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
-        """As a scorer does."""
+        """Misbehave, else score as usual."""
         self._misbehave()
         return super().scores(requests)
 
@@ -58,12 +58,12 @@ def without_time_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(shadow: Shadow, n_times: int = 1) -> list[Sequence[Scored | str]]:
-    """Its scores of one request, which it scores `n_times` times."""
+    """The shadow's scores of the same request, scored `n_times` times."""
     return [shadow.scores(REQUEST, is_batch=False) for _ in range(n_times)]
 
 
 def test_requests_are_scored_as_by_the_scorer(shadow: Shadow, refund: Scorer) -> None:
-    """Parsed by the shadow's own contract; a batch in order."""
+    """They are parsed by the shadow's own contract; a batch keeps its order."""
     requests = [refund.request_model.model_validate(request) for request in json.loads(BATCH)]
     expected = [refund.score(request) for request in requests]
     assert expected[0] != expected[1]
@@ -73,7 +73,7 @@ def test_requests_are_scored_as_by_the_scorer(shadow: Shadow, refund: Scorer) ->
 
 @pytest.mark.parametrize("failure", [KeyError("a"), MemoryError(), RecursionError("b"), ZeroDivisionError()])
 def test_a_failure_is_named_and_not_raised(shadow: Shadow, unreliable: Unreliable, failure: Exception) -> None:
-    """By its class only: its text may quote the caller."""
+    """Only its class is named, because its message may quote the caller."""
     unreliable.failure = failure
     assert ask(shadow) == [(type(failure).__name__,)]
     assert shadow.scores(BATCH, is_batch=True) == (type(failure).__name__,)
@@ -81,7 +81,7 @@ def test_a_failure_is_named_and_not_raised(shadow: Shadow, unreliable: Unreliabl
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", REQUEST[:-1] + b', "colour": "red"}', b"\xff"])
 def test_a_body_that_breaks_its_contract_is_a_failure(shadow: Shadow, body: bytes) -> None:
-    """Though the serving version has answered it."""
+    """It counts as a failure even if the serving version has answered."""
     assert shadow.scores(body, is_batch=False) == ("ValidationError",)
 
 
@@ -89,7 +89,7 @@ def test_a_body_that_breaks_its_contract_is_a_failure(shadow: Shadow, body: byte
 def test_a_shadow_is_disabled_after_too_many_failures(
     shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not before; then it scores nothing, even if it would succeed, and the log says so once, with the last reason."""
+    """Then it scores nothing, even if it would succeed, and the log says so once, with the last reason."""
     unreliable.failure = KeyError("what the caller sent")
     ask(shadow, MAX_STRIKES - 1)
     assert not shadow.is_disabled
@@ -103,7 +103,7 @@ def test_a_shadow_is_disabled_after_too_many_failures(
 
 
 SUCCESSES_PER_FAILURE = round(1 / STRIKES_PER_SUCCESS)
-"""So many successes take back one failure."""
+"""The number of successes that take back one failure."""
 
 
 @pytest.mark.usefixtures("without_time_budget")
@@ -120,7 +120,7 @@ SUCCESSES_PER_FAILURE = round(1 / STRIKES_PER_SUCCESS)
 def test_enough_successes_make_up_for_failures(
     unreliable: Unreliable, n_times: int, n_failing: int, n_well: int, *, is_disabled: bool
 ) -> None:
-    """Four for one: fewer only delay the end."""
+    """Four successes make up for one failure; fewer only delay the end."""
     shadow = Shadow(unreliable)
     for _ in range(n_times):
         unreliable.failure = KeyError()
@@ -155,7 +155,7 @@ def test_a_slow_shadow_is_disabled_too(
 
 
 def test_a_batch_may_take_longer(shadow: Shadow, unreliable: Unreliable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a fixed time for each of its requests."""
+    """A batch's limit grows by a fixed time for each of its requests."""
     monkeypatch.setattr("handler.releases.shadow.SLOW_SECONDS_EACH", 10)
     unreliable.seconds = 0.01
     for _ in range(MAX_STRIKES):

@@ -95,7 +95,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("key", "message", "signature"), VECTORS)
 def test_the_standards_own_signatures_verify(key: str, message: str, signature: str) -> None:
-    """RFC 8032, section 7.1, tests 1 to 3; with one more byte it is another message."""
+    """RFC 8032, section 7.1, tests 1 to 3; a message with one more byte does not verify."""
     key_bytes, message_bytes, signature_bytes = map(bytes.fromhex, (key, message, signature))
     assert _verifies(key_bytes, message_bytes, signature_bytes)
     assert not _verifies(key_bytes, message_bytes + b"\0", signature_bytes)
@@ -133,7 +133,7 @@ def test_bytes_of_another_length_never_verify(key: bytes, signature: bytes) -> N
 
 @given(message=messages)
 def test_a_signature_has_one_valid_form(message: bytes) -> None:
-    """With s + L in place of s the equation holds too; it is refused, as by the library."""
+    """The equation also holds with s + L in place of s, but this form is refused, as by the library."""
     signature = KEY.sign(message)
     s = int.from_bytes(signature[32:], "little")
     other = signature[:32] + (s + L).to_bytes(32, "little")
@@ -146,7 +146,7 @@ def test_a_signature_has_one_valid_form(message: bytes) -> None:
     ids=["p", "p + 1", "2**255 - 1", "1 with the sign of zero", "0", "1", "-1"],
 )
 def test_an_unsafe_key_is_refused(y: int) -> None:
-    """A point has one valid form (RFC 8032, section 5.1.3). With 0, 1 and -1, of small order, everybody can sign."""
+    """A point has one valid form (RFC 8032, section 5.1.3); with 0, 1 and -1, of small order, anybody can sign."""
     with pytest.raises(SignatureError):
         read_public_keys(encoded(y.to_bytes(32, "little")))
 
@@ -168,7 +168,7 @@ def test_public_keys_are_read_in_order(text: str, keys: list[Ed25519PrivateKey])
 
 @pytest.mark.parametrize("text", [" ", ",", " , ", "\n"], ids=repr)
 def test_a_text_without_any_key_is_refused(text: str) -> None:
-    """It was meant to require signatures, and would serve unsigned versions."""
+    """It was meant to require signatures; if it were accepted, unsigned versions would serve."""
     with pytest.raises(SignatureError, match=r"^it contains no public key; leave it empty to require no signature$"):
         read_public_keys(text)
 
@@ -188,7 +188,7 @@ def test_a_text_without_any_key_is_refused(text: str) -> None:
     ids=["words", "no ASCII", "unpadded", "short", "long", "no point", "hexadecimal", "PEM"],
 )
 def test_an_invalid_key_is_refused_with_a_sentence(text: str) -> None:
-    """It has the key's position and length, and does not quote it: it may be a private key, pasted by mistake."""
+    """It has the key's position and length but not the key, which may be a private one, pasted by mistake."""
     with pytest.raises(SignatureError) as caught:
         read_public_keys(f"{encoded(raw(KEY))},{text}")
     rule = "is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)"
@@ -209,13 +209,13 @@ def test_each_key_has_a_file_of_its_own() -> None:
 
 @pytest.mark.parametrize("key", [raw(OTHER_KEY), b"", bytes(32)], ids=["another", "none", "zeros"])
 def test_a_manifest_is_not_signed_by_any_other_key(key: bytes) -> None:
-    """Though the signature is valid."""
+    """The signature itself is valid, but by another key."""
     assert not is_signed(MANIFEST, as_file(KEY, MANIFEST), key)
 
 
 @given(manifest=st.binary(max_size=2000), draw=st.integers(0))
 def test_a_signature_is_valid_for_one_manifest(manifest: bytes, draw: int) -> None:
-    """Not with any bit flipped. Its file ends with a newline."""
+    """It is invalid for a manifest with any bit flipped. The file of a signature ends with a newline."""
     signature = as_file(KEY, manifest)
     changed = with_bit_flipped(manifest, draw % (8 * len(manifest))) if manifest else b" "
     assert is_signed(manifest, signature, raw(KEY))
@@ -239,7 +239,7 @@ def test_a_signature_is_valid_for_one_manifest(manifest: bytes, draw: int) -> No
     ids=["empty", "blank", "no base64", "no ASCII", "cut", "short", "long", "raw", "of the manifest itself", "s is L"],
 )
 def test_an_invalid_signature_file_is_not_signed(signature: bytes) -> None:
-    """It never raises an exception, which would give another reason."""
+    """No exception is raised, which would be reported as another reason."""
     assert is_signed(MANIFEST, signature, raw(KEY)) is False
 
 

@@ -68,7 +68,7 @@ def put(address: str) -> Callable[[str, bytes], None]:
 
 
 def test_written_content_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Byte for byte, from its own key only; a missing key is named by the store's address, as in health and logs."""
+    """It is read byte for byte, from its own key only; the error for a missing key has the store's address."""
     put("refund/one.json", b"\0\xff one")
     put("refund/two.json", b"two")
     store = open_store(address)
@@ -79,7 +79,7 @@ def test_written_content_is_read(address: str, put: Callable[[str, bytes], None]
 
 
 def test_as_many_bytes_as_the_limit_are_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Even none; with one byte more, the error names the limit."""
+    """The limit may be 0; with one byte more, the error names the limit."""
     put("refund/large", bytes(2000))
     put("refund/empty", b"")
     store = open_store(address)
@@ -90,7 +90,7 @@ def test_as_many_bytes_as_the_limit_are_read(address: str, put: Callable[[str, b
 
 
 def test_a_pointer_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """From its own key; before anything was released there is none."""
+    """It is read from its own key; before the first release there is none."""
     with pytest.raises(MissingError):
         read_pointer(open_store(address), "refund")
     put("refund/pointer.json", pointer_bytes())
@@ -108,7 +108,7 @@ def test_a_pointer_is_read(address: str, put: Callable[[str, bytes], None]) -> N
 def test_an_unusable_pointer_is_named(
     address: str, put: Callable[[str, bytes], None], content: bytes, error: type[StoreError], problem: str
 ) -> None:
-    """By its address, for the person on call. It is read at every look, so its size is limited."""
+    """The error has its address, for the person on call. It is read at every look, so its size is limited."""
     put("refund/pointer.json", content)
     with pytest.raises(error, match=f"{address}/refund/pointer.json {problem}"):
         read_pointer(open_store(address), "refund")
@@ -140,7 +140,7 @@ def test_an_unusable_pointer_is_named(
     ],
 )
 def test_an_invalid_pointer_is_refused_with_field_and_problem(content: bytes, problem: str) -> None:
-    """Its address comes first."""
+    """The message begins with the address of the pointer."""
     with pytest.raises(PointerError) as caught:
         parse_pointer(content, "refund", "store/refund/pointer.json")
     assert str(caught.value).startswith(f"store/refund/pointer.json is not a valid pointer: {problem}")
@@ -194,7 +194,7 @@ def test_a_relative_address_is_a_folder() -> None:
     ],
 )
 def test_an_s3_address_has_a_bucket_and_perhaps_a_prefix(address: str, prefix: str) -> None:
-    """With a slash at its end or without."""
+    """It may end with a slash."""
     store = open_store(address)
     assert isinstance(store, S3Store)
     assert (store.bucket, store.prefix) == ("models", prefix)
@@ -204,7 +204,7 @@ def test_an_s3_address_has_a_bucket_and_perhaps_a_prefix(address: str, prefix: s
     "address", ["gs://models", "file:///srv/models", "s3://", "s3:///models", "S3://models", "://"]
 )
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
-    """With the valid kinds."""
+    """The error has the valid kinds."""
     with pytest.raises(ValueError, match="it must be a folder, or s3://bucket or s3://bucket/prefix") as caught:
         open_store(address)
     assert str(caught.value).startswith(f"STORE is {address!r}; ")
@@ -241,7 +241,7 @@ def read(bundle: Path, *signatures: str) -> dict[str, bytes]:
 
 
 def test_a_bundle_is_read_with_its_files_alone(bundle: Path) -> None:
-    """Not with other files beside them."""
+    """Other files beside them are not read."""
     (bundle / "notes.txt").write_text("mine")
     assert read(bundle) == {name: (bundle / name).read_bytes() for name in (MANIFEST, *FILES)}
 
@@ -255,7 +255,7 @@ def test_a_bundle_without_a_file_is_incomplete(bundle: Path, name: str) -> None:
 
 
 def test_existing_signatures_are_read(bundle: Path) -> None:
-    """Of those requested; a missing one is left out, and the caller decides whether it matters."""
+    """Only requested ones are read. A missing one is left out, and the caller decides whether it matters."""
     for name in ("manifest.1.sig", "manifest.3.sig"):
         (bundle / name).write_text(name)
     contents = read(bundle, "manifest.1.sig", "manifest.2.sig")
@@ -366,10 +366,10 @@ def test_an_error_of_s3_is_named(
     error: type[StoreError],
     problem: str,
 ) -> None:
-    """By its code; only a missing key is missing.
+    """The error has S3's code, and only NoSuchKey counts as missing.
 
-    A truncated answer would refuse a sound bundle for good. No more than the limit is ever in memory: the server does
-    not send the rest.
+    A truncated answer is an error of the store: taken as content, it would cause a sound bundle to be refused for good.
+    No more than the limit is ever in memory: the server does not send the rest.
     """
     with answering(answer) as address, pytest.raises(StoreError) as caught:
         s3_at(address).read("refund/pointer.json", 999)
@@ -398,7 +398,7 @@ def test_an_s3_that_does_not_answer_cannot_be_read(s3_at: Callable[[str], S3Stor
 
 
 def test_an_overloaded_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
-    """After a second attempt."""
+    """The client makes two attempts."""
     paths: list[str] = []
 
     def busy(request: BaseHTTPRequestHandler) -> None:
@@ -413,7 +413,7 @@ def test_an_overloaded_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> Non
 def test_without_credentials_s3_cannot_be_read(
     s3_at: Callable[[str], S3Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As a function without a role."""
+    """A function without a role, for example, has none."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

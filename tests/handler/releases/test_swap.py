@@ -50,7 +50,7 @@ def hide(deployment: Deployment, version: str) -> Callable[[], None]:
 def test_the_current_version_of_the_pointer_is_swapped_in(
     deployment: Deployment, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It answers as it does alone, to the last digit; the swap is counted and logged once, with both versions."""
+    """It answers as if loaded directly, to the last digit; the swap is counted once, and logged with both versions."""
     version = deployment.promote(shift=0.5)
     deployment.look(3)
     served = answer(deployment.slot.served.scorer)
@@ -63,7 +63,7 @@ def test_the_current_version_of_the_pointer_is_swapped_in(
 
 
 def test_every_pointer_update_is_followed(deployment: Deployment) -> None:
-    """There and back; without a current version, as where only a shadow was set, the same version serves on."""
+    """It may go back, too. Without a current version, for example with only a shadow, the same version serves on."""
     first, second = deployment.release(shift=0.5), deployment.release(shift=1.0)
     for version in (first, second, first):
         deployment.point(current=version)
@@ -95,7 +95,7 @@ def test_each_slot_follows_its_own_pointer(deployment: Deployment, transaction: 
 def test_a_failure_is_logged_once_while_it_stays_the_same(
     deployment: Deployment, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the version that still serves; every look counts, and another failure is logged again."""
+    """The log has the version that still serves. Every look counts, and a different failure is logged again."""
     path = deployment.writer.root / POINTER
     deployment.look(3)
     assert deployment.watcher.unreadable["refund"].endswith(f"{POINTER} is missing")
@@ -112,7 +112,7 @@ def test_a_failure_is_logged_once_while_it_stays_the_same(
 def test_an_invalid_pointer_changes_nothing_until_it_is_repaired(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The packaged version does not come back; the end of the failure is logged once."""
+    """The packaged version does not come back either; the end of the failure is logged once."""
     first = deployment.promote(shift=0.5)
     deployment.look()
     second = deployment.promote(shift=1.0)
@@ -129,7 +129,7 @@ def test_an_invalid_pointer_changes_nothing_until_it_is_repaired(
 
 
 def test_a_refused_version_is_not_loaded_again(deployment: Deployment) -> None:
-    """Until the pointer is updated."""
+    """It is loaded again only after the pointer is updated."""
     version = deployment.promote(shift=0.5)
     damage(deployment, version)
     deployment.look()
@@ -157,7 +157,7 @@ def test_a_shadow_follows_the_pointer(deployment: Deployment, refund: Scorer) ->
 
 @pytest.mark.parametrize("damaged", [["current"], ["shadow"], ["current", "shadow"]], ids=" and ".join)
 def test_each_of_two_versions_is_refused_alone(deployment: Deployment, refund: Scorer, damaged: list[str]) -> None:
-    """The sound one takes its own place and no other; both reasons are kept, the current version's first."""
+    """A sound one serves in its own role and no other; both reasons are kept, the current version's first."""
     versions = {"current": deployment.release(shift=0.5), "shadow": deployment.release(shift=1.0)}
     for role in damaged:
         damage(deployment, versions[role])
@@ -172,7 +172,7 @@ def test_each_of_two_versions_is_refused_alone(deployment: Deployment, refund: S
 
 
 def test_a_version_is_swapped_in_although_its_shadow_cannot_be_read(deployment: Deployment) -> None:
-    """The shadow follows once it can."""
+    """The shadow follows once it can be read."""
     current, shadow = deployment.release(shift=0.5), deployment.release(shift=1.0)
     repair = hide(deployment, shadow)
     deployment.point(current=current, shadow=shadow)
@@ -209,7 +209,7 @@ def metered(deployment: Deployment) -> Deployment:
 
 
 def metrics(metered: Deployment, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """The metrics of one look, in order; each counts one of refund's."""
+    """The names of the metrics of one look, in order; each has the value 1, for refund."""
     metered.look()
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     names = [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"] for line in lines]
@@ -218,7 +218,7 @@ def metrics(metered: Deployment, capfd: pytest.CaptureFixture[str]) -> list[str]
 
 
 def test_a_refused_version_is_trouble_at_every_look(metered: Deployment, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is refused once, and an alarm lasts until the next good version; so does one on a missing pointer."""
+    """It is refused once, but its alarm lasts until the next good version; so does that of a missing pointer."""
     assert metrics(metered, capfd) == [STORE_FAILED, TROUBLE]
     metered.promote(shift=0.5)
     assert [metrics(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
@@ -231,7 +231,7 @@ def test_a_refused_version_is_trouble_at_every_look(metered: Deployment, capfd: 
 def test_an_unreadable_version_is_trouble_and_tried_again(
     metered: Deployment, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """At every look, without an update of the pointer: it is not refused."""
+    """It is not refused, so every look tries it again, even if the pointer is not updated."""
     version = metered.promote(shift=0.5)
     repair = hide(metered, version)
     assert [metrics(metered, capfd) for _ in range(3)] == [[STORE_FAILED, TROUBLE]] * 3
@@ -267,7 +267,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_look_is_due_after_some_seconds(
     clock: list[float], deployment: Deployment, later: float, n_looks: int, *, is_patient: bool
 ) -> None:
-    """The first at once, and one after the clock was set back, which would otherwise delay it for long."""
+    """The first is due at once, and so is one after the clock was set back, which would otherwise delay it for long."""
     deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=is_patient)
     clock[0] += later
     deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=is_patient)
@@ -297,7 +297,7 @@ def begin_slow_look(deployment: Deployment, suffix: str) -> str:
 def test_no_caller_waits_for_a_slow_store_beyond_its_budget(
     deployment: Deployment, suffix: str, budget_seconds: float, *, is_patient: bool
 ) -> None:
-    """Neither the first nor the next, which waits for a pointer only if it is patient; no second look starts."""
+    """The next caller does not either, and waits for a pointer only if patient; no second look starts."""
     version = begin_slow_look(deployment, suffix)
     deployment.watcher.look_if_due(budget_seconds, is_patient=is_patient)
     assert is_looking()
@@ -320,7 +320,7 @@ def test_a_caller_waits_with_patience_or_while_a_version_is_loaded(
 
 
 def test_a_slow_store_is_followed_when_it_answers(clock: list[float], deployment: Deployment) -> None:
-    """By the look that waited for it; the next looks go on when they are due."""
+    """The look that waited for it swaps the version in; the next look starts when it is due."""
     version = begin_slow_look(deployment, "pointer.json")
     deployment.store.go_on.set()
     deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
@@ -355,7 +355,7 @@ def started(deployment: Deployment) -> Iterator[Watcher]:
 
 
 def test_a_server_looks_in_the_background(deployment: Deployment, started: Watcher) -> None:
-    """Again and again, whatever failed before; stopped, it can start again, as where a lifespan runs twice."""
+    """It does so again and again, whatever failed before; after a stop it can start again, as a lifespan may."""
     for shift in (0.5, 1.0):
         version = deployment.promote(shift=shift)
         wait_until(lambda version=version: deployment.served_version == version)

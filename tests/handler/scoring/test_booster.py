@@ -42,7 +42,7 @@ def python_package(rows: npt.NDArray[np.float32]) -> xgboost.DMatrix:
 
 
 def test_the_library_tells_its_version() -> None:
-    """As the Python package has it, which a bundle names as what trained it."""
+    """It is the Python package's, which a bundle names as the version that trained it."""
     assert library_version() == xgboost.__version__
 
 
@@ -55,7 +55,7 @@ def test_margins_equal_the_python_packages_to_the_bit(trained: xgboost.Booster, 
 
 
 def test_margins_of_changes_are_those_of_the_changed_rows(loaded: Booster) -> None:
-    """Some, one or no feature changed, also to missing."""
+    """Several, one or no features change, and values may become missing."""
     row = random_rows(1, seed=5)[0].tolist()
     changes: list[dict[int, float]] = [{}, {0: 1.5}, {1: 3.0, 3: np.nan}, {2: -0.5}]
     changed = [[change.get(feature, value) for feature, value in enumerate(row)] for change in changes]
@@ -83,7 +83,7 @@ def test_a_model_of_another_width_is_refused(trained: xgboost.Booster) -> None:
 
 
 def test_invalid_bytes_are_refused() -> None:
-    """With XGBoost's message."""
+    """The error has XGBoost's message."""
     with pytest.raises(BoosterError, match="XGBoosterLoadModelFromBuffer"):
         Booster(b"not a model", TYPES)
 

@@ -79,7 +79,7 @@ def test_a_manifest_that_does_not_fit_is_refused(copy: Path, changes: dict[str, 
 
 
 def test_a_bundle_of_the_format_before_loads(copy: Path) -> None:
-    """It does not say what trained it, and cannot; one of today has to."""
+    """It cannot say which XGBoost trained it; a bundle of the current format must."""
     manifest = json.loads((copy / MANIFEST).read_bytes())
     assert load_bundle(copy).trained_with == manifest["libraries"]["xgboost-cpu"]
     del manifest["libraries"]
@@ -95,7 +95,7 @@ def test_a_bundle_of_the_format_before_loads(copy: Path) -> None:
 
 
 def unnoticed(name: str, contents: Iterable[bytes]) -> list[bytes]:
-    """Those contents of a file with which the bundle loads, or whose error does not name the file."""
+    """The contents of a file with which the bundle loads, or fails with an error that does not name the file."""
     contents_unnoticed = []
     for content in contents:
         try:
@@ -143,7 +143,7 @@ def test_a_byte_that_makes_a_number_infinite_is_noticed() -> None:
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_a_truncated_file_is_noticed(name: str) -> None:
-    """Without its last byte, without any, and the lengths between: of the manifest all, of the others a sample."""
+    """Lengths tried: no byte, all but the last, and those between (all for the manifest, a sample for other files)."""
     content = CONTENTS[name]
     lengths = range(len(content)) if name == MANIFEST else [0, len(content) - 1, *places(name)]
     assert unnoticed(name, (content[:length] for length in lengths)) == []

@@ -17,7 +17,7 @@ LEARNED = {
 
 
 def test_ngrams_pad_words_and_skip_digits() -> None:
-    """Three and four letters, a space at each end of a word, each once."""
+    """N-grams have three or four characters, include a space at each end of a word, and occur once."""
     assert ngrams("Tea 500g tea") == [" te", "tea", "ea ", " tea", "tea ", " g "]
 
 

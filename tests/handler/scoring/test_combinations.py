@@ -55,7 +55,7 @@ TABLE: dict[str, Any] = {
     ids=["number", "number without edges", "category"],
 )
 def test_each_value_has_its_bin(bins: dict[str, Any], places: dict[float, int]) -> None:
-    """Missing values have the first; an edge is the last value of its bin; rare categories share one."""
+    """Missing values have the first bin; an edge is the last value of its bin; rare categories share one bin."""
     bin_of = binner(bins)
     assert {value: bin_of(value) for value in places} == places
 
@@ -70,12 +70,12 @@ def test_each_value_has_its_bin(bins: dict[str, Any], places: dict[float, int]) 
     ids=["usual", "unlikely", "rare by itself"],
 )
 def test_an_unlikely_combination_is_named(vectors: list[list[float]], pair: tuple[int, int] | None) -> None:
-    """The feature on which the other depends, then the other; missing is a value too. A rare value alone is no pair."""
+    """A pair is a feature and one that depends on it. Missing is a value, too; a rare value alone makes no pair."""
     assert [Combinations(TABLE).unlikely_pair(vector) for vector in vectors] == [pair] * len(vectors)
 
 
 def test_of_several_pairs_the_least_likely_is_named() -> None:
-    """Even if another comes first."""
+    """It is named even if another pair comes first."""
     learned = {
         "bins": [{"codes": [0, 1]}] * 3,
         "parents": [-1, 0, 1],
@@ -101,14 +101,14 @@ def test_of_several_pairs_the_least_likely_is_named() -> None:
     ],
 )
 def test_a_pair_is_named_if_its_values_avoid_each_other(marginal: float, pair: tuple[int, int] | None) -> None:
-    """Together less than a tenth as often as by chance: a value that is rare with any other makes no pair."""
+    """They occur together less than a tenth as often as by chance; a value that is rare by itself makes no pair."""
     marginals = [*TABLE["marginals"]]
     marginals[TOKEN] = [marginal] * 4
     assert Combinations({**TABLE, "marginals": marginals}).unlikely_pair([1.0, 0.0, 5.0]) == pair
 
 
 def test_a_vector_at_the_limit_is_not_unlikely() -> None:
-    """Only one below it."""
+    """Only a vector below the limit is."""
     total = USUAL + RARE + USUAL
     vector = [1.0, 0.0, 5.0]
     assert Combinations({**TABLE, "limit": total}).unlikely_pair(vector) is None
@@ -129,7 +129,7 @@ def payments(n_odd: int = 2) -> npt.NDArray[np.float32]:
 
 
 def rows_of(matrix: npt.NDArray[np.float32]) -> list[list[float]]:
-    """The rows as the function has them, in Python's numbers."""
+    """The rows as lists of Python floats, as the function has them."""
     rows: list[list[float]] = matrix.astype(np.float64).tolist()
     return rows
 
@@ -141,7 +141,7 @@ def learned() -> Combinations:
 
 
 def test_learned_pairs_are_named_if_unlikely(learned: Combinations) -> None:
-    """Though each value alone is as usual as any; a usual pair is not named with any amount, which is independent."""
+    """Each of their values alone is usual. A usual pair is not named with any amount, because it is independent."""
     for chain, token in ((1.0, 2.0), (2.0, 3.0), (3.0, 1.0), (1.0, 3.0)):
         assert learned.unlikely_pair([chain, token, 1.0]) in {(0, 1), (1, 0)}
     for value, amount in product((1.0, 2.0, 3.0), (0.1, 1.0, 10.0)):
@@ -149,7 +149,7 @@ def test_learned_pairs_are_named_if_unlikely(learned: Combinations) -> None:
 
 
 def test_a_missing_value_where_none_was_missing_is_unlikely() -> None:
-    """And a value where it always was missing; a value that was absent from training is no combination."""
+    """So is a value where all were missing; a value that never occurred in training is no combination."""
     matrix = payments(n_odd=0)
     matrix[matrix[:, 0] == 2, 1] = np.nan
     learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
@@ -171,7 +171,7 @@ def test_a_number_may_depend_on_a_category() -> None:
 
 
 def test_rare_labels_share_a_bin() -> None:
-    """Of 200 labels only the most frequent have their own, and a rare one makes no combination."""
+    """Only the most frequent of 200 labels have their own bin; a rare one makes no combination."""
     labels = [str(number) for number in range(200)]
     column = np.minimum(np.random.default_rng(7).geometric(0.03, N_ROWS), 199)
     learned = Combinations(learn_combinations(column[:, None].astype(np.float32), [labels]))
@@ -180,7 +180,7 @@ def test_rare_labels_share_a_bin() -> None:
 
 @st.composite
 def matrices(draw: st.DrawFn) -> tuple[npt.NDArray[np.float32], list[Sequence[str] | None]]:
-    """A training matrix of any size, of numbers and categories, some of which depend on the one before, with gaps."""
+    """A training matrix of any size: numbers and categories, some dependent on the column before, some missing."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     n_rows, n_features = draw(st.integers(1, 3000)), draw(st.integers(1, 5))
     columns, labels = [], []
@@ -213,7 +213,7 @@ def test_at_most_one_training_row_in_a_thousand_is_unlikely(
 
 
 def test_hardly_any_training_row_of_a_scorer_is_unlikely(scorer: Scorer) -> None:
-    """As the function encodes them: at most two in a thousand."""
+    """At most two rows in a thousand are, as the function encodes them."""
     rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::4]
     combinations = Combinations(scorer.bundle.baseline["combinations"])
     encoded = map(scorer.bundle.features.encode, zip(*field_values(rows, scorer.contract), strict=True))
@@ -221,7 +221,7 @@ def test_hardly_any_training_row_of_a_scorer_is_unlikely(scorer: Scorer) -> None
 
 
 def test_the_function_bins_training_rows_as_training_did(scorer: Scorer) -> None:
-    """Each bin of a field has as many rows as its marginal; of a derived feature all but one in five hundred."""
+    """A field's bins have as many rows as its marginals say; for a derived feature one row in 500 may differ."""
     rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::10]
     vocabulary = json.loads((BUILD / "bundles" / scorer.bundle.scorer / "vocabulary.json").read_bytes())
     matrix = encode_rows(rows, scorer.contract, vocabulary)
@@ -242,7 +242,7 @@ def test_the_function_bins_training_rows_as_training_did(scorer: Scorer) -> None
     ids=["float32 lies below", "float32 lies above", "endless digits"],
 )
 def test_a_number_that_a_third_of_the_rows_have_is_usual(numbers: list[float]) -> None:
-    """Where each category has one number, in the function's precision: a price, or a ratio of counts."""
+    """Each category has one number, such as a price or a ratio of counts, in the function's precision."""
     chain = np.random.default_rng(7).integers(1, 4, N_ROWS)
     matrix = np.stack([chain, np.array(numbers)[chain - 1]], axis=1).astype(np.float32)
     learned = Combinations(learn_combinations(matrix, [CHAINS, None]))

@@ -57,7 +57,7 @@ def test_a_count_may_be_written_as_a_number_with_a_point(sent: str, read: int) -
 
 
 def test_the_document_has_a_counts_limits() -> None:
-    """From which clients are generated."""
+    """Clients are generated from the document."""
     schema = REQUEST.model_json_schema()["properties"]["nOrders"]["anyOf"][0]
     assert schema == {"type": "integer", "minimum": 0, "maximum": 10**15}
 
@@ -193,7 +193,7 @@ def timed(**changes: Any) -> Contract:  # noqa: ANN401 - the keys of a contract
 
 
 def test_only_a_contract_that_reads_the_time_names_it() -> None:
-    """A manifest without dates has the bytes that it had before there were any."""
+    """A manifest without dates has the same bytes as before dates were supported."""
     plain = timed(fields={"a": {"type": "number"}}, features={"b": {"ratio": ("a", "a")}}, time=None)
     assert not {"time", "hour_of_day", "day_of_week"} & set(re.findall(r"\w+", plain.model_dump_json()))
     for contract in (timed(), timed(features={}), timed(fields={"a": {"type": "number"}}, features=HOUR)):
@@ -216,7 +216,7 @@ NUMBERS = st.fixed_dictionaries(
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{3}_[a-z]{3}", fullmatch=True), NUMBERS, min_size=2, max_size=5))
 def test_a_contract_survives_its_manifest(fields: dict[str, dict[str, Any]]) -> None:
-    """What training declares is what the function reads from the bundle, directions included; a pickle too."""
+    """The function reads from the bundle what training declared, including directions; a pickle keeps it, too."""
     first, second, *_ = fields
     contract = Contract.model_validate(
         {

@@ -1,4 +1,4 @@
-"""The fold of an entity's past: against its definition, in any order, within a bound."""
+"""The fold of an entity's past agrees with its definition, in any order of arrival, and its size is bounded."""
 
 from itertools import pairwise
 from math import isnan, nan
@@ -39,7 +39,7 @@ class Row:
         self.time, self.amount, self.weight, self.device, self.fraud = time, amount, weight, device, fraud
 
     def event(self, number: int | None = None) -> Event:
-        """As the fold reads it."""
+        """The row as the fold reads it."""
         measures = {"amount": whole(self.amount, 100), "weight": whole(self.weight, 1_000_000)}
         return Event(
             self.time,
@@ -50,7 +50,7 @@ class Row:
 
 
 def by_definition(rows: list[Row], row: Row, feature: HistoryFeature) -> float:  # noqa: C901, PLR0911 - one branch for each kind
-    """A feature of a row from all rows, without any state."""
+    """A feature of a row, computed from all rows without any state."""
     earlier = [other for other in rows if other.time < row.time]
     begin = (row.time - feature.window) // feature.step * feature.step if feature.over else 0
     within = [other for other in earlier if other.time >= begin]
@@ -141,7 +141,7 @@ def test_features_are_those_of_the_definition(drawn: list[Any]) -> None:
         PAST.add(state, row.event())
         if row.fraud:
             PAST.add_fraud(state, row.time)
-        # Labels are known after the delay: the risk is that of all rows so far, at a later time.
+        # Labels are known only after the delay, so the risk from all rows so far is compared at a later time.
         later = Row(row.time + DELAY + 3 * DAY, None, None, None, fraud=False)
         risk = PAST.values(state, later.event())[PAST.names.index("risk")]
         added = rows[: number + 1]
@@ -179,7 +179,7 @@ FEATURES = st.lists(
 def test_no_traffic_exceeds_the_bound_of_a_declaration(
     drawn: list[tuple[str, str, int, bool]], lateness: str, gap: int, seed: int
 ) -> None:
-    """Of any declaration: events in any order, as late as can be, and the labels of each at any time."""
+    """Events come in any order and as late as possible, and their labels at any time."""
     features: dict[str, dict[str, Any]] = {}
     for number, (take, over, cap, is_other) in enumerate(drawn):
         feature: dict[str, Any] = {"entity": "card", "take": take}
@@ -204,7 +204,7 @@ def test_no_traffic_exceeds_the_bound_of_a_declaration(
 
 
 def test_the_bound_is_near() -> None:
-    """Traffic that fills what is kept needs more than nine tenths of it."""
+    """A state that is filled by its traffic has more than nine tenths of the bound."""
     history = declared_takes(CARD, features={"n": {"entity": "card", "take": "count", "over": "90d"}}, lateness="1d")
     past = EntityPast(history, "card", FIELDS)
     state = past.empty()
@@ -214,7 +214,7 @@ def test_the_bound_is_near() -> None:
 
 
 def test_late_labels_do_not_exceed_the_bound() -> None:
-    """Those of days that no feature reads any more leave nothing behind."""
+    """Labels of days that no feature reads any more leave nothing behind."""
     state, days = PAST.empty(), range(500)
     for day in days:
         PAST.add(state, Event(START + day * DAY, [None, None], [None]))
@@ -225,7 +225,7 @@ def test_late_labels_do_not_exceed_the_bound() -> None:
 
 
 def test_what_makes_a_state_smaller_is_said() -> None:
-    """Of its largest part: here the lateness, which asks for tiles of a day in steps of five minutes."""
+    """The advice is for its largest part: here the lateness, which needs a day of tiles in steps of five minutes."""
     history = declared_takes(CARD, lateness="1d")
     assert max(EntityPast(history, "card", FIELDS).parts()) == (
         8 * 301 * 4,
@@ -234,7 +234,7 @@ def test_what_makes_a_state_smaller_is_said() -> None:
 
 
 def test_a_fraud_that_was_never_an_event_changes_nothing() -> None:
-    """Where the state is empty, and of a later time than any event."""
+    """An empty state remains empty."""
     state = PAST.empty()
     PAST.add_fraud(state, START)
     assert state == PAST.empty()
@@ -242,7 +242,7 @@ def test_a_fraud_that_was_never_an_event_changes_nothing() -> None:
 
 @pytest.mark.parametrize("gap", [0, 1, 7, 60, 3_600, 86_400])
 def test_size_is_bounded(gap: int) -> None:
-    """A state of every kind of feature has at most what is computed, whatever the traffic."""
+    """A state with every kind of feature has at most the computed size, whatever the traffic."""
     state = PAST.empty()
     for number in range(3_000):
         for same in range(3):
@@ -260,7 +260,7 @@ def test_other_bytes_are_no_state(content: bytes) -> None:
 
 
 def test_a_late_event_of_before_the_entity_was_forgotten_is_not_its_first() -> None:
-    """Since the first event: that of since it was forgotten, even where an event of before comes later."""
+    """The first event is the first since the entity was forgotten, even if an older event arrives after it."""
     state = PAST.empty()
     old, first, later = (Row(START + days * DAY, None, None, None, fraud=False) for days in (0, 200, 201))
     for row in (first, later, old):
@@ -308,14 +308,15 @@ def added(rows: list[tuple[int, Row]]) -> State:
 @given(ROWS, st.integers(0, 40), st.sampled_from([0, 1, 30, 599, HOUR, DAY - 1]), st.none() | st.randoms())
 @settings(max_examples=800, deadline=None)
 def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset: int, random: Random | None) -> None:
-    """Byte for byte: of a file's events before a midnight and live ones around it, or live ones since any time.
+    """The merged state equals the fold of all events, byte for byte.
 
-    Of the events before a midnight the live state may know any, which count once.
+    The base has the events before a time, and the live state those since. If that time is a midnight, the live state
+    may also have some of the events before it, which count once.
     """
     rows = list(enumerate(rows_of(drawn)))
     as_of = rows[cut][1].time if cut < len(rows) else START + 10**8
     if random:
-        # The midnight before which the rows are cut is shortly before, or after, one of them.
+        # Shift the rows so that the midnight at which they are cut is close to one of them.
         shift = -(as_of - offset) % DAY
         for _, row in rows:
             row.time += shift
@@ -335,16 +336,16 @@ def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset
 @given(ROWS, st.integers(0, 40))
 @settings(max_examples=200, deadline=None)
 def test_events_that_cannot_be_told_apart_are_not_merged(drawn: list[Any], cut: int) -> None:
-    """A live state with an event before a time that is no midnight is refused."""
+    """If the time is no midnight, a live state with an event before it is refused."""
     rows = list(enumerate(rows_of(drawn)))
     as_of = rows[min(cut, len(rows) - 1)][1].time + 1 if rows else START
-    # What is older leaves no trace.
+    # Older events leave no trace in the live state.
     if any(rows[-1][1].time - 80 * DAY < row.time < as_of for _, row in rows) and as_of % DAY:
         with pytest.raises(ValueError, match="no midnight"):
             PAST.merged(PAST.empty(), added(rows), as_of)
 
 
-# Some near each other, so that more than RAW_TICKS, and more ids than a state has, are within `lateness`.
+# Some rows lie so close that more than RAW_TICKS, and more ids than a state keeps, are within `lateness`.
 CLOSE_ROWS = st.tuples(ROWS, st.integers(0, 3 * RAW_TICKS)).map(
     lambda drawn: drawn[0] + [(7, 5.0, None, "a", False)] * drawn[1]
 )
@@ -353,10 +354,11 @@ CLOSE_ROWS = st.tuples(ROWS, st.integers(0, 3 * RAW_TICKS)).map(
 @given(CLOSE_ROWS, st.integers(1, 5), st.randoms(use_true_random=False))
 @settings(max_examples=200, deadline=None)
 def test_united_states_are_that_of_all_events(drawn: list[Any], n_shards: int, random: Random) -> None:
-    """Byte for byte, but for the ids that one state forgets, and the first event, which shards cannot tell.
+    """The united state equals that of all events, however they are spread and in whatever order they arrive.
 
-    However the events are spread, and in whatever order they come: so the features are equal at any time, even where
-    one state can no longer tell the ticks within `lateness` apart, because the union settles as it does.
+    Two things differ: the union has ids that a single state forgets, and shards cannot tell the first event. Features
+    are equal at any time, even if a single state can no longer keep the ticks within `lateness` apart: the union
+    settles its ticks in the same way.
     """
     rows = rows_of(drawn)
     arrival = sorted(enumerate(rows), key=lambda item: item[1].time + random.uniform(0, 900))
@@ -380,7 +382,7 @@ def test_united_states_are_that_of_all_events(drawn: list[Any], n_shards: int, r
 
 
 def test_a_resent_request_is_known_to_its_shard() -> None:
-    """Though a single state would have forgotten its id: it has the features of its first time."""
+    """It has the features of its first time, although a single state would have forgotten its id."""
     old, others = PAST.empty(), PAST.empty()
     first = Row(START, None, None, None, fraud=False)
     PAST.add(old, first.event(0))
@@ -392,7 +394,7 @@ def test_a_resent_request_is_known_to_its_shard() -> None:
 
 @pytest.mark.parametrize(("gap", "first"), [(80, 0), (100, 100)])
 def test_the_first_event_of_shards_is_that_since_all_forgot_it(gap: int, first: int) -> None:
-    """As far as they can tell: one without an event for longer than the ttl before the others does not count."""
+    """A shard whose last event is more than the ttl before those of the others does not count, as far as they tell."""
     states = [
         added([(n, Row(START + days * DAY, None, None, None, fraud=False)) for n, days in enumerate(of)])
         for of in ([0], [gap, gap + 1, gap + 2], [gap + 3])

@@ -66,14 +66,14 @@ def test_a_ratio_over_zero_is_missing() -> None:
 def test_every_valid_request_gives_finite_float32_or_missing(
     amount: float | None, years: float | None, chain: str | None, *, is_new: bool | None
 ) -> None:
-    """The law of the encoder, for every request that the contract accepts."""
+    """The encoder has this property for every request that the contract accepts."""
     request: BaseModel = REQUEST(amount=amount, years=years, chain=chain, is_new=is_new)
     for value in FEATURES.encode(tuple(request.model_dump().values())):
         assert isnan(value) or isfinite(np.float32(value))
 
 
 def private(**ways: str) -> Contract:
-    """The contract with a text field too, whose named fields are private in these ways."""
+    """The contract with an additional text field, and with `private` set to these values for the named fields."""
     fields = {name: field.model_dump() for name, field in CONTRACT.fields.items()}
     fields["note"] = {"type": "text", "categories": "note_kind", "catalogue": "data/notes.csv"}
     for name, way in ways.items():
@@ -101,7 +101,7 @@ def test_omitted_fields_are_not_recorded(omitted: list[str], gone: set[str]) -> 
 
 
 def test_hashed_fields_are_recorded_and_marked() -> None:
-    """A text by the name of its category."""
+    """A text is recorded under the name of its category feature."""
     recorded = recorded_features(private(chain="hash", note="hash"))
     assert [name for _, name, is_hashed in recorded if is_hashed] == ["chain", "note_kind"]
     assert [name for _, name, _ in recorded] == feature_names(private())
@@ -139,12 +139,12 @@ def seconds(text: str) -> float:
         ("2024-12-31 23:59:59", "2024-12-31 11:59:59", [0.5, 1.0, nan, 23.0, 2.0, 1.0]),
         # Before 1970, a Wednesday.
         ("1969-12-31 23:00:00", "1969-12-30 23:00:00", [1.0, 2.0, nan, 23.0, 2.0, 2.0]),
-        # Later by no more than clocks differ: no age, and no ratio to it.
+        # Later than the request, but within what clocks may differ: the age is 0, and a ratio to it is missing.
         ("2025-01-06 08:00:00", "2025-01-06 08:04:00", [0.0, 2.0, nan, 8.0, nan, 0.0]),
     ],
 )
 def test_dates_are_ages_at_the_requests_time(at: str, opened: str, vector: list[float]) -> None:
-    """In days of 86,400 seconds; the hour and the day of the week are those of UTC."""
+    """Ages are in days of 86,400 seconds; the hour and the day of the week are those of UTC."""
     orders = 2 * max(vector[0], 0.5)
     vector[1] = orders
     encoded = build_features(TIMED, {}).encode((seconds(opened), orders, None, seconds(at)))
@@ -152,7 +152,7 @@ def test_dates_are_ages_at_the_requests_time(at: str, opened: str, vector: list[
 
 
 def test_a_date_is_a_number_to_the_model() -> None:
-    """As are the features of the time; they are recorded unless a date that they are computed from is omitted."""
+    """So are the features of the time. Each is recorded unless a date from which it is computed is omitted."""
     assert feature_types(TIMED) == ["q"] * 6
     fields = {name: field.model_dump() for name, field in TIMED.fields.items()}
     fields["opened"]["private"] = "omit"

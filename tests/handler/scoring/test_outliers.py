@@ -58,7 +58,7 @@ def test_a_usual_request_has_no_warnings(refund: Scorer, transaction: Scorer) ->
 
 
 def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
-    """Of a number: the minimum in training, the limits of rare values, the maximum in training."""
+    """A number's minimum in training, its two limits of rare values, and its maximum in training."""
     percentiles = scorer.bundle.reference[name]["percentiles"]
     low, high = scorer.bundle.baseline["features"][name]["rare"]
     return percentiles[0], low, high, percentiles[-1]
@@ -70,7 +70,7 @@ def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
 def test_a_number_outside_the_training_range_has_a_warning(
     warn: Warn, transaction: Scorer, name: str, value: float, text: str
 ) -> None:
-    """Above or below, with the range, rounded."""
+    """The value may be above or below; the sentence has the rounded range."""
     least, *_, most = ends(transaction, name)
     assert not least <= value <= most
     sentence = f"{name} {text} is outside the range seen in training, {number_text(least)} to {number_text(most)}"
@@ -90,14 +90,14 @@ def test_a_number_near_the_ends_of_training_is_rare(warn: Warn, transaction: Sco
 
 @pytest.mark.parametrize(("name", "sides"), [("gas_price", [1, 2]), ("address_age_days", [1]), ("amount_usd", [2])])
 def test_the_limits_of_rare_values_are_not_rare(warn: Warn, transaction: Scorer, name: str, sides: list[int]) -> None:
-    """Even rounded to as many digits as the data has."""
+    """They are not rare even when rounded to as many digits as the data has."""
     for limit in (ends(transaction, name)[side] for side in sides):
         assert " is rarer than " not in warn(**{name: float(f"{limit:.7g}")}).get(name, "")
 
 
 @pytest.mark.parametrize("name", ["gas_price", "tx_count_24h", "avg_tx_value", "token_type", "sender_country"])
 def test_a_missing_value_alone_has_no_warning(transaction: Scorer, name: str) -> None:
-    """Only as part of an unlikely combination; the reasons have the share of missing values."""
+    """It has one only in an unlikely combination; the reasons have the share of missing values."""
     request = {key: value for key, value in TRANSACTION.items() if key != name}
     for sentence in sentences(transaction, request).values():
         assert "is hardly ever seen together with" in sentence
@@ -105,18 +105,18 @@ def test_a_missing_value_alone_has_no_warning(transaction: Scorer, name: str) ->
 
 @pytest.mark.parametrize("name", ["chain", "token_type", "sender_country"])
 def test_a_new_category_has_a_warning(warn: Warn, name: str) -> None:
-    """With the value as it was sent, quoted."""
+    """The sentence quotes the value as it was sent."""
     assert warn(**{name: "it's new"}) == {name: f'{name} "it\'s new" is new, or was too rare in training to be learned'}
 
 
 def test_a_text_without_a_category_has_a_warning(refund: Scorer) -> None:
-    """Under the name of the category feature."""
+    """The warning has the name of the category feature."""
     sentence = "item_category 'zzqx zzqx' is new, or was too rare in training to be learned"
     assert sentences(refund, {**REFUND, "item": "zzqx zzqx"}) == {"item_category": sentence}
 
 
 def test_each_unusual_value_has_its_warning(transaction: Scorer) -> None:
-    """Numbers first, in the order of the features, derived ones too; with its value, a category's as it was sent."""
+    """Numbers (derived ones, too) come first, in the order of the features; a category has the value that was sent."""
     changes = {"gas_price": 1e6, "chain": "new", "sender_country": "newer", "amount_usd": 1e9}
     request = transaction.request_model.model_validate(TRANSACTION | changes)
     values = {warning["field"]: warning["value"] for warning in transaction.answer(request)["warnings"]}
@@ -190,7 +190,7 @@ def paired(scorer: Scorer, combinations: dict[str, Any]) -> Scorer:
 def test_an_unlikely_combination_has_a_warning(
     refund: Scorer, combinations: dict[str, Any], sent: dict[str, Any], warning: tuple[str, float | str | None, str]
 ) -> None:
-    """With both values, under the feature that depends on the other."""
+    """It has both values, and the name of the feature that depends on the other."""
     scorer = paired(refund, combinations)
     answer = scorer.answer(scorer.request_model.model_validate(REFUND | sent))
     assert answer["warnings"] == [dict(zip(("field", "value", "sentence"), warning, strict=True))]
@@ -245,7 +245,7 @@ def valid_requests(draw: st.DrawFn) -> tuple[Scorer, dict[str, Any]]:
 
 @given(drawn=valid_requests())
 def test_the_warnings_of_every_valid_request_are_valid(drawn: tuple[Scorer, dict[str, Any]]) -> None:
-    """Each warning is as documented, of a feature, and JSON; a feature has one at most, a combination is alone."""
+    """Each is as documented, JSON and of a feature; a feature has one at most, and a combination is the only one."""
     scorer, request = drawn
     answer = scorer.answer(scorer.request_model.model_validate_json(json.dumps(request)))
     warnings = answer.get("warnings", [])

@@ -53,7 +53,7 @@ def log_odds(scorer: Scorer, request: dict[str, Any]) -> float:
 
 
 def deciding(tmp_path: Path, name: str, review: float, block: float | None) -> Scorer:
-    """A shipped scorer that flags from one probability on, and blocks from another, if there is one."""
+    """A shipped scorer that flags from the probability `review` on and, if `block` is given, blocks from that on."""
     decision: dict[str, Any] = {"policy": {"recall": 0.9}, "threshold": review}
     if block is not None:
         decision["block"] = {"policy": {"precision": 0.9}, "threshold": block}
@@ -63,7 +63,7 @@ def deciding(tmp_path: Path, name: str, review: float, block: float | None) -> S
 
 @pytest.mark.parametrize("name", ["transaction", "refund"])
 def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
-    """From a threshold on, singly and in a batch; all else is the same, and what is blocked is flagged."""
+    """A band begins at its threshold, singly and in a batch; all else is unchanged, and what is blocked is flagged."""
     request = RISKY if name == "transaction" else ABUSE
     shipped = load_scorer(BUNDLES / name)
     probability = shipped.score(shipped.request_model.model_validate(request)).probability
@@ -87,7 +87,7 @@ def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
 
 
 def test_a_score_counts_what_the_probability_exceeds(tmp_path: Path) -> None:
-    """From 0 to 1000, in the answers and their model, singly and in a batch; without the declaration there is none."""
+    """It is 0 to 1000, in answers and their model, singly and in a batch; without a declaration there is none."""
     shipped = load_scorer(BUNDLES / "refund")
     parsed = shipped.request_model.model_validate(ABUSE)
     given = shipped.answer(parsed)
@@ -105,9 +105,10 @@ def test_a_score_counts_what_the_probability_exceeds(tmp_path: Path) -> None:
 
 
 def test_reasons_and_base_sum_to_the_calibrated_log_odds(scorer: Scorer) -> None:
-    """Exactly, for every golden request, as an auditor adds them up.
+    """An auditor can add them up for every golden request, to the precision of float64.
 
-    The contributions alone sum as far as float32 can: the base is the model's, and includes no share of a feature.
+    The base is the model's and includes no share of a feature: it differs between requests only by the rounding of
+    contributions, which are float32.
     """
     bases = []
     for case in scorer.bundle.golden:
@@ -235,11 +236,11 @@ class Inconsistent:
     """A booster whose contributions are different in a batch."""
 
     def __init__(self, booster: Booster) -> None:
-        """Use another booster."""
+        """Wrap another booster."""
         self.margin, self.margins, self._booster = booster.margin, booster.margins, booster
 
     def contributions(self, vectors: list[list[float]]) -> list[list[float]]:
-        """Those of the other, in a batch a little more of the first feature."""
+        """The other booster's contributions; in a batch that of the first feature is a little larger."""
         contributions = self._booster.contributions(vectors)
         return [[shares[0] + 0.001 * (len(vectors) > 1), *shares[1:]] for shares in contributions]
 
@@ -252,7 +253,7 @@ def test_a_bundle_that_answers_differently_in_a_batch_is_refused(refund: Scorer)
 
 
 def with_contributions(scorer: Scorer, *, trained_with: str, added: float) -> Any:  # noqa: ANN401 - a bundle
-    """A bundle of another XGBoost, which found more in the first feature of the golden case that has contributions."""
+    """A bundle that `trained_with` trained; `added` is added to the first golden contribution."""
     golden = [
         case
         if "contributions" not in case
@@ -274,7 +275,7 @@ def with_contributions(scorer: Scorer, *, trained_with: str, added: float) -> An
 def test_other_reasons_of_another_xgboost_are_a_warning(
     refund: Scorer, caplog: pytest.LogCaptureFixture, trained_with: str, added: float, warning: str | None
 ) -> None:
-    """Only where they differ; other probabilities are refused, as in the test below."""
+    """There is one only if contributions differ; different probabilities are refused, as tested below."""
     verified_scorer(with_contributions(refund, trained_with=trained_with, added=added), "here")
     if warning is None:
         assert caplog.text == ""
@@ -293,7 +294,7 @@ def test_other_reasons_of_another_xgboost_are_a_warning(
     ],
 )
 def test_golden_contributions_that_tell_nothing_are_refused(refund: Scorer, contributions: Any, message: str) -> None:  # noqa: ANN401 - damaged
-    """Where another XGBoost trained, so that they are needed."""
+    """They are needed because another XGBoost trained the bundle."""
     bundle = with_contributions(refund, trained_with="2.1.4", added=0.0)
     golden = [{key: value for key, value in case.items() if key != "contributions"} for case in bundle.golden]
     if contributions is not None:

@@ -64,7 +64,7 @@ def test_without_a_time_it_is_the_clocks(sent: dict[str, None]) -> None:
 
 @pytest.mark.parametrize("at", [0, 1_700_000_000, 1_700_000_000.25, -86_400])
 def test_a_number_is_seconds(at: float) -> None:
-    """Of a time: a data set may count them from its own start."""
+    """A time may be a number of seconds, which a data set may count from its own start."""
     assert parse(at=at).model_dump()["at"] == at
 
 
@@ -99,18 +99,18 @@ AHEAD = (
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(sent: dict[str, Any], key: str, sentence: str) -> None:
-    """With the remedy, and without the value, which may be personal."""
+    """It has the remedy but not the value, which may be personal."""
     assert problems(**sent) == [(key, sentence)]
 
 
 def test_a_bad_time_is_one_problem() -> None:
-    """A date is not compared with a time that is none."""
+    """A date is not compared with an invalid time."""
     assert problems(at="yesterday", openedOn="2026-11-20") == [("at", NO_TIME)]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=4), timedelta(seconds=300)])
 def test_clocks_may_differ_by_five_minutes(ahead: timedelta) -> None:
-    """Of the time from the server's clock, and of a date from the time."""
+    """A time may be that far ahead of the server's clock, and a date ahead of the time."""
     time = (NOW + ahead).isoformat()
     assert parse(at=time).model_dump()["at"] == (NOW + ahead).timestamp()
     assert parse(openedOn=time).model_dump()["opened"] == (NOW + ahead).timestamp()

@@ -1,4 +1,4 @@
-"""The trees in Python are the model's: their leaves add up to its margins, and what is left of them bounds it."""
+"""The trees in Python equal the model: their leaves add up to its margins, and partly resolved trees give a bound."""
 
 from math import inf, nan
 
@@ -14,7 +14,7 @@ TREE = Split(0, float32(0.1), None, -2.0, CATEGORY, CATEGORY)
 
 
 def drawn_rows(scorer: Scorer, n_rows: int) -> list[list[float]]:
-    """Rows of which each value is one of any golden row's, or missing."""
+    """Rows whose values are permuted columns of the golden rows, some of them missing."""
     rng = np.random.default_rng(1)
     values = np.array([scorer.score(scorer.golden_request(case)).vector for case in scorer.bundle.golden])
     rows = rng.permuted(values, axis=0)[:n_rows]
@@ -24,7 +24,7 @@ def drawn_rows(scorer: Scorer, n_rows: int) -> list[list[float]]:
 
 @pytest.mark.parametrize("name", ["transaction", "refund"])
 def test_leaves_add_up_to_the_margin(name: str, request: pytest.FixtureRequest) -> None:
-    """Whatever is missing: what remains is the same base score for every row."""
+    """The difference is the same base score for every row, whatever is missing."""
     scorer: Scorer = request.getfixturevalue(name)
     trees, rows = sum_of(trees_of(scorer.bundle.booster.model_json())), drawn_rows(scorer, 20)
     bases = np.array(scorer.bundle.booster.margins(rows)) - [trees.resolved(row, ()).rest for row in rows]
@@ -32,7 +32,7 @@ def test_leaves_add_up_to_the_margin(name: str, request: pytest.FixtureRequest) 
 
 
 def test_what_moves_is_left(refund: Scorer) -> None:
-    """Decided in two steps it is the same; the bound is below every value, and all thresholds are the model's."""
+    """Resolving in two steps gives the same sum; the bound is below all sums, and all thresholds are the model's."""
     trees, rows = sum_of(trees_of(refund.bundle.booster.model_json())), drawn_rows(refund, 20)
     all_thresholds, moving = trees.thresholds(), set(range(4))
     for row in rows:
@@ -50,7 +50,7 @@ def test_what_moves_is_left(refund: Scorer) -> None:
     ("row", "leaf"),
     [
         ([0.0, 2.0], -2.0),
-        ([float32(0.1), 2.0], 3.0),  # a value that is a threshold reaches it
+        ([float32(0.1), 2.0], 3.0),  # a value equal to the threshold goes to the right
         ([nan, 1.0], -1.0),
         ([9.0, 2.0], 3.0),
         ([9.0, 1.0], -1.0),
@@ -63,12 +63,12 @@ def test_a_row_goes_one_way(row: list[float], leaf: float) -> None:
 
 
 def test_what_is_too_large_is_infinite() -> None:
-    """As in the buffers that XGBoost reads."""
+    """In the float32 buffers that XGBoost reads, such a value is infinite, too."""
     assert [float32(value) for value in (0.1, 1e300, -1e300)] == [0.10000000149011612, inf, -inf]
 
 
 def test_what_a_feature_leaves() -> None:
-    """Both ways of a feature that moves, one of what is known; equal ways are one."""
+    """Both branches of a moving feature, one of a known feature; equal branches become one."""
     assert resolved(TREE, [0.0, 2.0], {0}) == Split(0, TREE.threshold, None, -2.0, 3.0, 3.0)
     assert resolved(TREE, [0.0, 2.0], {1}) == -2.0
     assert resolved(Split(0, 1.0, None, CATEGORY, -1.0, CATEGORY), [0.0, 1.0], {0}) == -1.0

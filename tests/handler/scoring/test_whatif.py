@@ -1,4 +1,4 @@
-"""What would have passed: the change that is told leaves the band, and no smaller one does."""
+"""What-if answers: the change that is named leaves the band, and no smaller one does."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: AN
 
 
 def test_the_change_leaves_the_band(changing: Scorer) -> None:
-    """Of twelve flagged requests each, re-scored by the function; `make bench-whatif` does so with 2,000."""
+    """Twelve flagged requests of each scorer are changed and scored again; `make bench-whatif` does so with 2,000."""
     n_found = 0
     for request, scored in drawn(changing, 12, seed=1):
         answer = changing.whatif.answer(request, scored)
@@ -117,13 +117,13 @@ def grid(scorer: Scorer, request: BaseModel, name: str) -> list[Any]:
 
 
 def far(scorer: Scorer, request: BaseModel, fields: tuple[str, ...], values: tuple[Any, ...]) -> float:
-    """How far some values of fields are from a request's, together."""
+    """The sum of the distances of some fields' new values from those of a request."""
     now = vars(request)
     return sum(distance(scorer, name, now[name], value) for name, value in zip(fields, values, strict=True))
 
 
 def test_no_smaller_change_would_do(changing: Scorer) -> None:
-    """By brute force over the thresholds and values between them: of one field, of two where one does not suffice."""
+    """Brute force tries the thresholds and values between them: of one field, or of two if one does not suffice."""
     names = CHANGEABLE[changing.bundle.scorer]
     for request, scored in drawn(changing, 8, seed=3):
         answer = changing.whatif.answer(request, scored)
@@ -153,7 +153,7 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
 
 
 def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same change is told where the bound rules nothing out."""
+    """The same change is found if the bound rules nothing out."""
     drawn_here = list(drawn(changing, 3, seed=5))
     answers = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
     monkeypatch.setattr(whatif, "TOLERANCE", float("inf"))
@@ -161,14 +161,14 @@ def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.Monk
 
 
 class TreeScorer:
-    """Scores by hand-written trees of which a positive sum is flagged, as far as a search needs a scorer."""
+    """A minimal scorer for a search: it sums hand-written trees and flags a positive sum."""
 
     threshold, block = 0.5, None
     scored, band, scaled, scale = Scorer.scored, Scorer.band, Scorer.scaled, None
     probability = staticmethod(log_odds_to_probability)
 
     def __init__(self, fields: dict[str, Any], trees: list[Tree], **features: Any) -> None:  # noqa: ANN401 - declarations
-        """Declare fields and features; the percentiles of every field are evenly from 0 to 100."""
+        """Declare fields and features; the percentiles of every field run evenly from 0 to 100."""
         declared = {"route": "/x", "answer": "probability", "id": None, "fields": fields, "features": features}
         self.contract = Contract.model_validate(declared, strict=False)
         self._sum = sum_of(trees)
@@ -185,11 +185,11 @@ class TreeScorer:
         return self._sum.resolved([float32(value) for value in vector], ()).rest
 
     def changed_margins(self, vector: list[float], changes: list[dict[int, float]]) -> list[float]:
-        """Those of the changed vector."""
+        """The margins of the vector after each change."""
         return [self.margin([c.get(at, value) for at, value in enumerate(vector)]) for c in changes]
 
     def told(self, ends: float = np.inf, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - a request's values
-        """What is told of a request."""
+        """The what-if answer for a request."""
         vector = self.bundle.features.encode(tuple(values.values()))
         scored = self.scored(vector, self.margin(vector))  # type: ignore[arg-type]  # a stand-in
         assert scored.is_flagged
@@ -198,33 +198,33 @@ class TreeScorer:
 
 @pytest.fixture
 def tree_scorer(monkeypatch: pytest.MonkeyPatch) -> type[TreeScorer]:
-    """Such scorers."""
+    """The class, with `trees_of` replaced so that it takes trees as they are."""
     monkeypatch.setattr(whatif, "trees_of", list)
     return TreeScorer
 
 
 def from_on(feature: int, threshold: float, below: Tree, above: Tree, missing: Tree = 1.0) -> Split:
-    """A node."""
+    """A node that sends values from the threshold on to `above`."""
     return Split(feature, float32(threshold), None, below, above, missing)
 
 
 @pytest.mark.parametrize(("kind", "edge", "now"), [("money", 279_188.875, 360_000.0), ("count", 4e7, 50_000_000)])
 def test_numbers_that_float32_rounds(tree_scorer: type[TreeScorer], kind: str, edge: float, now: float) -> None:
-    """Between two of them lie more than a cent, or a whole number: a threshold is crossed all the same, just so."""
+    """Neighbours are more than a cent, or than 1, apart: the threshold is crossed all the same, and only just."""
     scorer = tree_scorer({"a": {"type": kind, "changeable": True, "min": 0}}, [from_on(0, edge, -1.0, 1.0)])
     (change,) = scorer.told(a=now)["changes"]
     assert edge - 4 < change["to"] < edge
 
 
 def test_a_factor_near_0_is_no_error(tree_scorer: type[TreeScorer]) -> None:
-    """No value of the other one would do."""
+    """No value of the other factor would suffice."""
     fields = {"a": {"type": "money", "changeable": True, "min": 0}, "b": {"type": "number", "min": 0}}
     scorer = tree_scorer(fields, [from_on(2, 1e6, 1.0, -1.0)], ab={"product": ["a", "b"]})
     assert scorer.told(a=5.0, b=3e-302)["changes"] == []
 
 
 def test_a_pair_that_passes_between_the_ends_of_stretches(tree_scorer: type[TreeScorer]) -> None:
-    """At their near ends the ratio of both is too small."""
+    """At the near ends of both stretches the ratio is too small."""
     fields = {name: {"type": "money", "changeable": True, "min": 0} for name in "ab"}
     tree = from_on(0, 20.0, from_on(1, 10.0, 1.0, from_on(2, 1.5, 1.0, -1.0)), 1.0)
     changes = tree_scorer(fields, [tree], ab={"ratio": ["a", "b"]}).told(a=8.0, b=25.0)["changes"]
@@ -236,7 +236,7 @@ def test_a_pair_that_passes_between_the_ends_of_stretches(tree_scorer: type[Tree
 
 @pytest.mark.parametrize(("bounds", "to"), [({"min": 1, "max": 5}, 1.0), ({"min": -9, "max": -2}, -2.0), ({}, 0.0)])
 def test_any_value_in_place_of_none(tree_scorer: type[TreeScorer], bounds: dict[str, float], to: float) -> None:
-    """The one nearest to 0, wherever the thresholds are."""
+    """A missing value becomes the valid one nearest to 0, wherever the thresholds are."""
     scorer = tree_scorer({"a": {"type": "number", "changeable": True, **bounds}}, [from_on(0, 99.0, -1.0, 1.0)])
     assert [change["to"] for change in scorer.told(a=None)["changes"]] == [to]
 
@@ -249,7 +249,7 @@ def test_what_the_bound_rules_out_takes_time_too(tree_scorer: type[TreeScorer]) 
 
 
 def test_position_among_the_training_rows() -> None:
-    """Evenly between percentiles and beyond them; equal percentiles count as what they are."""
+    """Positions are linear between percentiles and beyond them; equal percentiles make a jump."""
     percentiles = [0.0, 10.0, 10.0, 30.0]
     positions = [_position(percentiles, value) for value in (-15.0, 0.0, 5.0, 10.0, 20.0, 30.0, 60.0)]
     assert positions == pytest.approx([-0.5, 0.0, 1 / 6, 1 / 3, 5 / 6, 1.0, 2.0])
@@ -272,13 +272,13 @@ def test_a_field_that_the_history_looks_up_cannot_change(refund: Scorer) -> None
 
 
 def test_a_contract_without_changes_is_as_before(refund: Scorer) -> None:
-    """Its bundle does not name the key, so that its version stays."""
+    """Its bundle does not have the key, so its version does not change."""
     assert "changeable" not in json.dumps(refund.contract.model_dump(mode="json"))
     assert Path(BUNDLES / "refund").exists()
 
 
 def test_a_search_that_is_cut_short_says_so(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it found by then leaves the band, if not by the smallest change; the first look at the clock may end it."""
+    """A change found by then leaves the band, but may not be the smallest; the first check of the time may end it."""
     n_found = 0
     for request, scored in drawn(changing, 8, seed=3):
         at_once = changing.whatif.answer(request, scored, 0.0)

@@ -49,7 +49,7 @@ BODIES: dict[str, tuple[bytes, str | None, tuple[str, ...]]] = {
     "a form in parts": (b'--x\r\nContent-Disposition: form-data; name="a"\r\n', "multipart/form-data", ("form",)),
     "XML": (b"<refund><amount>45</amount></refund>", "application/xml", ("XML", "send JSON")),
     "base64": (base64.b64encode(TEXT.encode()), UTF_8, ("base64", "send JSON")),
-    # curl declares a form what is meant as JSON: here the position helps.
+    # curl declares JSON as a form by default: here the position of the error helps.
     "a comma too many": (b'{"amount": 45,}', FORM, ("Invalid JSON: trailing comma at line 1 column 15",)),
     "NUL": (b"\x00", None, ("Invalid JSON",)),
     "half of it": (TEXT[:40].encode(), UTF_8, ("Invalid JSON: EOF",)),
@@ -75,7 +75,7 @@ def problems(client: TestClient, route: str, body: bytes | str, content_type: st
 @pytest.mark.parametrize("route", [ROUTE, f"{ROUTE}/batch", "/outcomes"])
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_that_is_not_json_is_told_what_it_is(client: TestClient, name: str, route: str) -> None:
-    """The same words on every route that reads a body, and none of the body."""
+    """Every route that reads a body answers with the same words, and quotes nothing of the body."""
     body, content_type, words = BODIES[name]
     (problem,) = problems(client, route, body, content_type)
     assert (problem["loc"], problem["type"]) == (["body"], "json_invalid")
@@ -84,7 +84,7 @@ def test_a_body_that_is_not_json_is_told_what_it_is(client: TestClient, name: st
 
 
 def test_a_body_in_utf_8_is_read_whatever_its_type(client: TestClient) -> None:
-    """With spaces around it, with escapes, declared as another encoding or as a form, which curl does."""
+    """It may have spaces around it or escapes, and be declared as another encoding or, as by curl, as a form."""
     expected = client.post(ROUTE, content=TEXT.encode()).json()
     assert "model_version" in expected
     for body in (f"\r\n  {TEXT}\r\n\r\n", json.dumps(REFUND), json.dumps(REFUND, indent=2)):
@@ -115,7 +115,7 @@ def test_a_doubled_key_is_refused(client: TestClient, route: str, body: str, whe
 
 
 def test_a_colon_in_a_value_doubles_nothing(client: TestClient) -> None:
-    """In any of a request's strings, escaped or not, single or in a batch."""
+    """It may be in any string of a request, escaped or not, alone or in a batch."""
     refund = {**REFUND, "item": 'Tea: "green": 2', "refund_id": "urn:refund:1"}
     answer = client.post(ROUTE, json=refund)
     assert answer.json()["refund_id"] == "urn:refund:1"

@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
 
 
 def test_it_names_every_route_and_no_other(document: dict[str, Any]) -> None:
-    """With its methods; HEAD is implied by GET."""
+    """Each has its methods; HEAD is implied by GET."""
     served = {
         route.path: {method.lower() for method in route.methods or ()} - {"head"}
         for route in app.routes
@@ -41,7 +41,7 @@ def test_it_names_every_route_and_no_other(document: dict[str, Any]) -> None:
 
 
 def test_every_route_of_a_scorer_parses_its_own_requests() -> None:
-    """None uses FastAPI's slower parameters."""
+    """None uses FastAPI's parameters, which are slower."""
     endpoints = [route.endpoint for route in app.routes if isinstance(route, Route)]
     assert sum(isinstance(endpoint, ScoreEndpoint) for endpoint in endpoints) == 4
 
@@ -95,7 +95,7 @@ def test_the_models_route_lists_the_scorers(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("is_declared", [True, False])
 def test_parameters_are_those_that_a_scorer_answers(tmp_path: Path, *, is_declared: bool) -> None:
-    """What would have passed where a field may change, and customers where a reason is declared for them."""
+    """`whatif` needs a field that may change, and the reader customer a reason that is declared for customers."""
     contract = json.loads((BUNDLES / "refund" / "manifest.json").read_text())["contract"]
     contract["fields"]["amount"]["changeable"] = is_declared
     for declared in (contract["fields"], contract["features"], contract["history"]["features"]):

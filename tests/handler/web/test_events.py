@@ -108,7 +108,7 @@ def test_every_broken_context_is_answered(gateway: dict[str, Any], context: Any,
 
 @given(event=json_values)
 def test_every_value_is_answered(event: object) -> None:
-    """Even one that is no event; but where it names a source of records, which fail the invocation."""
+    """Even a value that is no event is answered, unless it names a source of records, which fail the invocation."""
     try:
         answer = handler(event, None)
     except UnreadRecordsError:

@@ -186,7 +186,7 @@ def test_every_gateway_may_leave_out_the_headers(gateway: str) -> None:
 
 
 def test_lattice_may_send_the_query_in_the_path_alone() -> None:
-    """As its first version does; header values may be strings or lists."""
+    """Its first version does so; header values may be strings or lists."""
     event = recorded("gateways/vpc_lattice")
     headers = {name: value[0] for name, value in event["headers"].items()}
     event |= {"path": f"{ROUTE}?explain=true", "queryStringParameters": None, "headers": headers}
@@ -249,7 +249,7 @@ def test_a_refusal_has_its_headers_for_every_gateway(event: object) -> None:
 def test_what_has_a_route_of_its_own_comes_by_that(
     monkeypatch: pytest.MonkeyPatch, key: str, method: str, path: str, status: int
 ) -> None:
-    """Whose authorisation another route would evade; where the gateway has no such routes, all come by one."""
+    """Another route would evade its authorisation; if the gateway has no such routes, all paths come by one."""
     event = through("http_api", method=method, path=path, body='[{"scorer": "refund", "id": "r1", "label": 1}]')
     event["routeKey"] = key
     usual = handler(event, None)["statusCode"]
@@ -265,7 +265,7 @@ def test_what_has_a_route_of_its_own_comes_by_that(
 
 @pytest.mark.parametrize("gateway", ["rest_api"])
 def test_the_routes_of_a_rest_api_are_known_by_their_paths(monkeypatch: pytest.MonkeyPatch, gateway: str) -> None:
-    """Its events name no method with the route."""
+    """Their events name the route without a method."""
     own = SETTINGS.model_copy(update={"own_routes": ("GET /models",)})
     monkeypatch.setattr(gateway_events, "SETTINGS", own)
     for resource, status in (("/models/{scorer}", 200), ("/{proxy+}", 400)):

@@ -48,7 +48,7 @@ def record(folder: Path) -> Record:
 
 
 def test_an_outcome_is_recorded(client: TestClient, record: Record) -> None:
-    """With the time of the request, for any id: another process may have scored it. A later one is kept beside it."""
+    """It is recorded with its time, for any id: another process may have scored it. A later one is added."""
     before = time()
     answer = client.post(ROUTE, json=[OUTCOME])
     assert (answer.status_code, answer.json()) == (200, {"recorded": 1})
@@ -60,7 +60,7 @@ def test_an_outcome_is_recorded(client: TestClient, record: Record) -> None:
 
 
 def test_several_outcomes_are_recorded_in_order(client: TestClient, record: Record) -> None:
-    """Of several scorers, at any rate of recorded predictions."""
+    """They may be of several scorers; the rate of recorded predictions does not apply to them."""
     outcomes = [{"scorer": ("refund", "transaction")[n % 2], "id": f"n{n}", "label": n % 3 == 0} for n in range(1000)]
     assert client.post(ROUTE, json=outcomes).json() == {"recorded": 1000}
     lines = [{"scorer": line["scorer"], "id": line["id"], "label": bool(line["label"])} for line in record()]
@@ -69,7 +69,7 @@ def test_several_outcomes_are_recorded_in_order(client: TestClient, record: Reco
 
 @pytest.mark.parametrize(("sent", "label"), [("true", 1), ("false", 0), ("1", 1), ("0", 0), ("1.0", 1), ("0.0", 0)])
 def test_a_label_may_be_a_boolean_or_a_number(client: TestClient, record: Record, sent: str, label: int) -> None:
-    """And is recorded as a number."""
+    """It is recorded as a number."""
     client.post(ROUTE, content=f'[{{"scorer": "refund", "id": "r1", "label": {sent}}}]').raise_for_status()
     assert [type(line["label"]) for line in record()] == [int]
     assert [line["label"] for line in record()] == [label]
@@ -98,7 +98,7 @@ def test_a_label_may_be_a_boolean_or_a_number(client: TestClient, record: Record
 def test_an_invalid_outcome_is_refused_with_its_position(
     client: TestClient, record: Record, changes: dict[str, Any], where: list[str]
 ) -> None:
-    """With the key, and without its value; none of the valid outcomes beside it is recorded."""
+    """The answer has the key but not its value; none of the valid outcomes beside it is recorded."""
     answer = client.post(ROUTE, json=[OUTCOME, {**OUTCOME, **changes}, OUTCOME])
     (problem,) = answer.json()["detail"]
     assert (answer.status_code, problem["loc"]) == (422, ["body", 1, *where])
@@ -108,7 +108,7 @@ def test_an_invalid_outcome_is_refused_with_its_position(
 
 
 def test_an_outcome_says_how_it_is_known(client: TestClient, record: Record) -> None:
-    """From whom, when, and why; what was not sent is not recorded. An inconclusive one is neither of both."""
+    """It has source, person, note and time, if they were sent. "inconclusive" is a label beside 0 and 1."""
     details = {"source": "review", "by": "analyst 7", "note": "card holder confirmed"}
     client.post(ROUTE, json=[OUTCOME | details | {"at": "2026-01-02T03:04:05Z"}, OUTCOME | {"label": "inconclusive"}])
     first, second = record()
@@ -144,7 +144,7 @@ def test_a_missing_key_is_refused(client: TestClient, key: str) -> None:
 
 
 def test_an_unknown_scorer_is_refused_with_the_known_ones(client: TestClient) -> None:
-    """So that a misspelt name can be corrected."""
+    """A misspelt name can then be corrected."""
     (problem,) = client.post(ROUTE, json=[{**OUTCOME, "scorer": "x"}]).json()["detail"]
     assert problem["msg"] == "Input should be 'refund' or 'transaction'"
 
@@ -164,7 +164,7 @@ def test_a_body_other_than_an_array_of_one_to_a_thousand_is_a_422(
 
 
 def test_a_body_may_be_compressed(client: TestClient, record: Record) -> None:
-    """As any request."""
+    """It may be compressed like that of any other request."""
     packed = gzip.compress(json.dumps([OUTCOME]).encode())
     client.post(ROUTE, content=packed, headers={"content-encoding": "gzip"}).raise_for_status()
     assert len(record()) == 1
@@ -180,7 +180,7 @@ def test_where_nothing_is_recorded_outcomes_are_a_409(slots: dict[str, Slot]) ->
 
 
 def test_the_documents_example_works(client: TestClient, record: Record) -> None:
-    """And is recorded; the answer is as documented."""
+    """It is recorded, and the answer is as documented."""
     operation = client.get("/openapi.json").json()["paths"][ROUTE]["post"]
     item = operation["requestBody"]["content"]["application/json"]["schema"]["items"]
     answer = client.post(ROUTE, json=item["examples"])
@@ -189,7 +189,7 @@ def test_the_documents_example_works(client: TestClient, record: Record) -> None
 
 
 def test_a_single_scorer_can_be_selected() -> None:
-    """Where only one is declared."""
+    """The check of outcomes also works if only one is declared."""
     adapter = outcomes_adapter(["refund"])
     assert adapter.validate_python([OUTCOME])[0].scorer == "refund"
 

@@ -64,7 +64,7 @@ def answer_of(scorer: Scorer, body: bytes = BODY) -> bytes:
 
 
 def test_without_a_store_health_has_only_versions_and_routes(refund: Scorer) -> None:
-    """And no shadow, where there is none."""
+    """It has no shadow if there is none."""
     health = TestClient(create_app({"refund": Slot(refund)})).get("/health").json()
     assert health == {"status": "ok", "scorers": {"refund": {"version": refund.version, "route": ROUTE}}}
 
@@ -72,9 +72,9 @@ def test_without_a_store_health_has_only_versions_and_routes(refund: Scorer) -> 
 def test_health_has_the_state_of_the_store(
     client: TestClient, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In trouble without a pointer and while a refused version is named; the function answers, so its status is ok.
+    """The store is in trouble without a pointer or with a refused version; the function answers, so its status is ok.
 
-    By the seconds since the last look an alarm notices a watcher that has stopped.
+    The seconds since the last look let an alarm notice a watcher that has stopped.
     """
     now = [1e9]
     monkeypatch.setattr("handler.releases.swap.time", lambda: now[0])
@@ -104,7 +104,7 @@ def test_health_has_the_state_of_the_store(
 
 
 def test_health_names_the_shadow(client: TestClient, deployment: Deployment, refund: Scorer, other: Scorer) -> None:
-    """And whether it was disabled, after too many failures."""
+    """It also says whether the shadow was disabled after too many failures."""
     shadow = Shadow(Failing(other.bundle))
     deployment.slot.served = Served(refund, shadow)
     for is_dropped in (False, True):
@@ -117,7 +117,7 @@ def test_health_names_the_shadow(client: TestClient, deployment: Deployment, ref
 def test_the_document_describes_all_of_health(
     client: TestClient, deployment: Deployment, refund: Scorer, other: Scorer
 ) -> None:
-    """With a store and with a shadow."""
+    """It has every key of an answer with a store and a shadow, and no others."""
     deployment.look()
     deployment.slot.served = Served(refund, Shadow(other))
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
@@ -128,7 +128,7 @@ def test_the_document_describes_all_of_health(
 
 
 def test_the_version_that_was_swapped_in_answers(client: TestClient, deployment: Deployment, other: Scorer) -> None:
-    """Byte for byte as it does alone, a batch too; the card is its own."""
+    """Its answers, also to a batch, are those that it gives alone, byte for byte; the card is its own."""
     deployment.slot.served = Served(other)
     assert client.post(ROUTE, content=BODY).content == answer_of(other)
     assert client.post(f"{ROUTE}/batch", content=b"[" + BODY + b"]").content == b"[" + answer_of(other) + b"]"
@@ -137,7 +137,7 @@ def test_the_version_that_was_swapped_in_answers(client: TestClient, deployment:
 
 @pytest.fixture
 def wider(tmp_path: Path) -> Scorer:
-    """A version with one more optional field in the request, which other versions know from their history alone."""
+    """A version whose requests may have one more field, which other versions know only from their history."""
     contents = contents_of(BUNDLES / "refund")
     described = {
         key: value
@@ -183,7 +183,7 @@ def recording(tmp_path: Path, deployment: Deployment) -> Recording:
 
 
 def test_each_answered_request_is_recorded(recording: Recording, refund: Scorer) -> None:
-    """But no refused one, and no request for health; each line of a batch has the time of the whole batch."""
+    """Refused requests and those for health are not; each line of a batch has the time of the whole batch."""
     client, lines = recording
     client.get("/health")
     client.post(ROUTE, content=b"{}")
@@ -263,7 +263,7 @@ def call(endpoint: ScoreEndpoint, *, before_the_rest: Callable[[], None] = lambd
 
 @pytest.mark.parametrize("n_swaps", [0, 1, 2])
 def test_one_version_answers_a_request_during_a_swap(refund: Scorer, other: Scorer, n_swaps: int) -> None:
-    """Wholly: the answer is that of the version that it names."""
+    """The whole answer is that of the version that it names."""
     slot = Slot(refund)
 
     def swap() -> None:
@@ -276,7 +276,7 @@ def test_one_version_answers_a_request_during_a_swap(refund: Scorer, other: Scor
 
 
 def test_the_version_that_answered_is_recorded(refund: Scorer, other: Scorer, tmp_path: Path) -> None:
-    """Though another was swapped in while the answer was sent."""
+    """It is so even if another version was swapped in meanwhile."""
     slot = Slot(refund)
 
     class Swapping(Scorer):
@@ -335,7 +335,7 @@ def test_a_control_group_is_let_through(refund: Scorer, tmp_path: Path, *, batch
 
 
 def test_nobody_is_let_through_where_nothing_is_recorded(refund: Scorer) -> None:
-    """Nor whoever has no id: the outcome could not be joined."""
+    """Without a record a control group's outcomes could not be joined."""
     blocking = copy(refund)
     blocking.threshold, blocking.block, blocking.control = 0.0, 0.0, 0.5
     client = TestClient(create_app({"refund": Slot(blocking)}))
@@ -364,7 +364,7 @@ def changing(tmp_path: Path) -> TestClient:
 
 
 def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) -> None:
-    """Where that is asked for, singly and in a batch; sent so, it passes. One that is not flagged needs none."""
+    """The query asks for it, singly or in a batch. The changed request passes; one that is not flagged needs none."""
     plain = changing.post(ROUTE, json=REQUEST).json()
     answer = changing.post(f"{ROUTE}?whatif=true", json=REQUEST).json()
     whatif = answer.pop("whatif")
@@ -378,7 +378,7 @@ def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) 
 
 
 def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
-    """A scorer without a changeable field, a batch that would take too long, a parameter that is neither."""
+    """The scorer has no changeable field, the batch would take too long, or the parameter is neither true nor false."""
     for api, path, body, place, message in (
         (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable field"),
         (
@@ -430,9 +430,9 @@ def addressed(tmp_path: Path) -> tuple[TestClient, Path]:
 
 
 def test_a_request_is_explained_for_three_readers(addressed: tuple[TestClient, Path]) -> None:
-    """Sentences, codes and texts without a number, and contributions that sum up; the record is always the same."""
+    """They get sentences, codes with texts without numbers, or contributions that add up; the record is the same."""
     client, log = addressed
-    # Nobody answers for its history, which is a warning.
+    # No history is configured, so the account causes a warning.
     request = REQUEST | {"accountId": "a-17"}
     analyst = client.post(ROUTE, json=request).json()
     customer = client.post(f"{ROUTE}?reader=customer", json=request).json()
@@ -458,7 +458,7 @@ def test_a_request_is_explained_for_three_readers(addressed: tuple[TestClient, P
 
 
 def test_a_customer_is_told_of_an_approved_request_only_on_demand(addressed: tuple[TestClient, Path]) -> None:
-    """As the analyst is; in a batch in order."""
+    """The same holds for the analyst; answers to a batch are in order."""
     harmless = {"yearsActive": 5.0, "amount": 20.0, "refunds": 0}
     batch = addressed[0].post(f"{ROUTE}/batch?reader=customer", json=[harmless, REQUEST]).json()
     assert ["reasons" in answer for answer in batch] == [False, True]
@@ -468,7 +468,7 @@ def test_a_customer_is_told_of_an_approved_request_only_on_demand(addressed: tup
 
 
 def test_an_unknown_reader_is_refused(tmp_path: Path, addressed: tuple[TestClient, Path]) -> None:
-    """And a customer, where nothing is declared for one."""
+    """So is the reader customer if no reason is declared for customers."""
     write_variant(BUNDLES / "refund", tmp_path / "silent", contract=without_reasons())
     client = TestClient(create_app({"refund": Slot(load_scorer(tmp_path / "silent"))}))
     for api, reader, message in (
@@ -496,7 +496,7 @@ TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
 def test_a_record_names_a_trace_and_no_garbage(
     monkeypatch: pytest.MonkeyPatch, header: str, variable: str, trace: str | None
 ) -> None:
-    """Lambda's own, or else that of the header, which may hold anything."""
+    """The trace is Lambda's own, or else that of the header, which may hold anything."""
     monkeypatch.setenv(TRACE_VARIABLE, variable)
     headers = [(b"x-amzn-trace-id", header.encode("latin-1"))] if header else []
     scope = {"headers": headers, "aws.event": {"requestContext": {"requestId": "g" * 300}}}

@@ -108,7 +108,7 @@ def test_what_is_not_a_request_is_refused_logged_and_named(name: str, caplog: py
 
 @pytest.mark.parametrize("source", RECORDS)
 def test_records_fail_the_invocation(source: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Only then does a queue keep its messages, and does a topic or bucket send its event again."""
+    """Otherwise a queue would not keep its messages, and a topic or bucket would not send its event again."""
     with pytest.raises(UnreadRecordsError) as caught:
         handler(RECORDS[source], None)
     sentence = str(caught.value)
@@ -120,7 +120,7 @@ def test_records_fail_the_invocation(source: str, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("event", WARM_UPS, ids=json.dumps)
 def test_a_warm_up_is_answered(event: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """A schedule's or another tool's: at once, and not as something that cannot be read."""
+    """It may come from a schedule or another tool, and is not logged as an event that cannot be read."""
     answer = handler(event, None)
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"detail": "warm"})
     assert not caplog.records
