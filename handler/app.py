@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SUCCESS = 200
 SERVER_ERROR = 500
-# How long a start waits for the store before the packaged bundles serve; Lambda allows a start 10 seconds.
+# Seconds that a start waits for the store before it serves the packaged bundles; Lambda limits a start to 10 seconds.
 START_SECONDS = 2.0
 _BUDGET_SECONDS = SETTINGS.store_budget_ms / 1000
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def _started_watcher() -> Watcher | None:
-    """The watcher of the configured store, after its first look; None without a store.
+    """The watcher of the configured store, after its first look; None if no store is configured.
 
     If the store answers in time, the versions that its pointers name serve from the first request on.
     """
@@ -71,7 +71,7 @@ def _started_recorder() -> Recorder | None:
 def _started_history() -> "PastStore | None":
     """The configured history; None without HISTORY.
 
-    Raises ValueError for a file in Lambda, where each environment would have a past of its own.
+    Raises ValueError if it is a file and this is Lambda, where each environment would keep its own past.
     """
     if not SETTINGS.history:
         return None
@@ -82,10 +82,10 @@ def _started_history() -> "PastStore | None":
             "name a table there, such as dynamodb://fraud-history, or leave it empty"
         )
     if table is None:
-        from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - no other deployment needs SQLite
+        from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - only a history in a file needs it
 
         return SqliteHistory(SETTINGS.history, SETTINGS.history_budget_ms)
-    from handler.history.dynamodb import DynamoHistory  # noqa: PLC0415 - no other deployment needs TLS
+    from handler.history.dynamodb import DynamoHistory  # noqa: PLC0415 - only a history in a table needs it
 
     history = DynamoHistory(table, SETTINGS.history_budget_ms, _keys["history_key"])
     history.connect()
@@ -94,9 +94,9 @@ def _started_history() -> "PastStore | None":
     return history
 
 
-def _after_restore(action: Callable[..., Any], *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - of any action
+def _after_restore(action: Callable[..., Any], *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the action's own
     """Have Lambda call an action whenever an environment starts from a snapshot."""
-    # Only in Lambda's runtime.
+    # Only Lambda's runtime has this module.
     with suppress(ModuleNotFoundError):
         from snapshot_restore_py import register_after_restore  # noqa: PLC0415 - see above
 
@@ -104,7 +104,7 @@ def _after_restore(action: Callable[..., Any], *arguments: Any, **options: Any) 
 
 
 def _read_keys_again() -> None:
-    """Take the keys as they are now: a snapshot may be weeks old. What cannot be read stays as it was."""
+    """Read the keys again, because a snapshot may be weeks old; if one cannot be read, all stay as they were."""
     try:
         _keys.update({name: SETTINGS.key(name) for name in KEYS})
     except ValueError:
@@ -115,13 +115,13 @@ def _read_keys_again() -> None:
     if _watcher:
         _watcher.use_key(_keys["predictions_key"])
     if _history and SETTINGS.history_table:
-        _history.use_key(_keys["history_key"])  # type: ignore[attr-defined]  # a table's
+        _history.use_key(_keys["history_key"])  # type: ignore[attr-defined]  # a table's history has it
 
 
 hide_exception_texts()
 _keys = {name: SETTINGS.key(name) for name in KEYS}
 if any(getattr(SETTINGS, f"{name}_arn") for name in KEYS):
-    # Before the history connects anew, which asks the table whether the key is its own.
+    # Registered before the history's `connect`, which checks the key against the table's.
     _after_restore(_read_keys_again)
 _slots = {name: Slot(scorer) for name, scorer in load_scorers(SETTINGS.bundles).items()}
 _watcher = _started_watcher()
@@ -130,16 +130,16 @@ app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
-# Read from the snapshot by each environment that is restored from it.
+# Still True in a snapshot, so that each environment restored from it counts its own cold start.
 _is_cold = True
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """The answer to one Lambda event: 400 if it is neither a warm-up nor a well-formed HTTP request.
 
-    Raises UnreadRecordsError for records of a queue, topic, stream or bucket, which an answer would lose.
+    Raises UnreadRecordsError for records of a queue, topic, stream or bucket, which would be lost if it answered.
     """
-    global _is_cold  # noqa: PLW0603 - of the environment, as Lambda has it
+    global _is_cold  # noqa: PLW0603 - the state of Lambda's environment
     if _is_cold and context:
         _is_cold = False
         if SETTINGS.metrics:
@@ -165,11 +165,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
 
 
 def _unread_answer(event: Any, context: Any, error: Exception) -> dict[str, Any]:  # noqa: ANN401 - as `handler`
-    """The 400 to an event that cannot be read; raises UnreadRecordsError as `handler` does.
+    """The 400 for an event that cannot be read; raises UnreadRecordsError as `handler` does.
 
-    It is logged and counted, because Lambda counts a 400 as a success, and most such events have no caller who sees it.
+    The event is logged and counted, because Lambda counts a 400 as a success, and most such events have no caller to
+    see the answer.
     """
-    from handler.web.unread import UnreadRecordsError, unread_problem  # noqa: PLC0415 - see there
+    from handler.web.unread import UnreadRecordsError, unread_problem  # noqa: PLC0415 - only such events need it
 
     problem = unread_problem(event, error)
     logger.warning("%s", problem)
@@ -183,9 +184,9 @@ def _unread_answer(event: Any, context: Any, error: Exception) -> dict[str, Any]
 def _warm_up() -> None:
     """Answer one request per scorer, so that the first caller and each copy of a SnapStart snapshot start warm.
 
-    Nothing in a snapshot goes stale except the store's versions, which are checked again after a restore. Raises
-    RuntimeError if a request fails: such a version never takes traffic. A server that imports the application inside
-    its own event loop cannot be warmed up through the Lambda handler, and need not be.
+    What can go stale in a snapshot (the store's versions, the keys, the history's connections) is renewed after a
+    restore. Raises RuntimeError if a request fails, so that such a version never takes traffic. A server that imports
+    the application inside its own event loop cannot be warmed up through the Lambda handler, and need not be.
     """
     for scorer in [slot.served.scorer for slot in _slots.values()]:
         for case in scorer.bundle.golden[:1]:

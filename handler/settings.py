@@ -18,12 +18,12 @@ PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 
 
 def _whole_number(text: str) -> int | str:
-    """The number of plain ASCII digits; any other text as it is, which the strict field then refuses."""
+    """The number in a text of plain ASCII digits; any other text unchanged, which the strict field then refuses."""
     return int(text) if text.isascii() and text.isdecimal() else text
 
 
 def _items(text: str) -> tuple[str, ...]:
-    """The items of a list with commas between."""
+    """The items of a comma-separated list."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
@@ -34,7 +34,7 @@ def _file_or_table(address: str) -> str:
 
 
 def _short_key(key: bytes) -> bytes:
-    # Longer ones a hash cannot take. The message must not quote it.
+    # The hash takes no longer keys. The message must not quote the key.
     if len(key) > MOST_KEY_BYTES:
         raise ValueError(f"it has {len(key)} bytes; it must have at most {MOST_KEY_BYTES}")
     return key
@@ -53,7 +53,7 @@ SecretArn = Annotated[
 
 
 class Settings(Frozen):
-    """What a deployment sets, each field by the environment variable of its name in capitals.
+    """The settings of a deployment, each from the environment variable with the field's name in capitals.
 
     A field's description completes the error message: "MAX_BODY_BYTES is '-1'; it must be a whole number above 0".
     """
@@ -68,7 +68,7 @@ class Settings(Frozen):
         AfterValidator(lambda path: path.rstrip("/")),
     ] = ""
     own_routes: Annotated[tuple[str, ...], BeforeValidator(_items)] = ()
-    """Methods and paths that the gateway has routes of their own for, with an authorisation of their own."""
+    """The methods and paths for which the gateway has separate routes with their own authorisation."""
     metrics: Annotated[Literal["", "emf"], Field(description="be emf, or empty for none")] = ""
     store: str = ""
     store_seconds: Annotated[float, Field(gt=0, strict=False, description="be a number of seconds above 0")] = 30.0
@@ -82,7 +82,7 @@ class Settings(Frozen):
     history_budget_ms: WholeNumber = 50
     history_key: Annotated[bytes, Field(strict=False), AfterValidator(_short_key)] = b""
     history_key_arn: SecretArn = ""
-    """Where the key is kept, in place of the key itself."""
+    """The ARN under which the key is kept, instead of the key itself."""
     predictions: str = ""
     predictions_rate: Annotated[float, Field(gt=0, le=1, strict=False, description="be above 0 and at most 1")] = 1.0
     predictions_key: Annotated[bytes, Field(strict=False)] = b""
@@ -97,11 +97,11 @@ class Settings(Frozen):
         return self
 
     def key(self, name: str) -> bytes:
-        """One of KEYS, read from where its ARN names it; raises ValueError where it cannot be read, or is too long."""
+        """One of KEYS, read by its ARN if that is set; raises ValueError if it cannot be read, or is too long."""
         if not (arn := getattr(self, f"{name}_arn")):
             given: bytes = getattr(self, name)
             return given
-        from handler.history.secret import read_secret  # noqa: PLC0415 - for deployments that name one alone
+        from handler.history.secret import read_secret  # noqa: PLC0415 - only deployments that set an ARN need it
 
         try:
             key = read_secret(arn)
@@ -111,21 +111,21 @@ class Settings(Frozen):
 
     @property
     def history_table(self) -> str | None:
-        """The table of DynamoDB that HISTORY names; None where it names a file."""
+        """The table of DynamoDB that HISTORY names; None if it names a file or is empty."""
         return self.history.removeprefix(TABLE) if self.history.startswith(TABLE) else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """The settings of an environment; a variable that is empty or missing leaves the default.
 
-        Raises ValueError that names the variable, its value and what it must be.
+        Raises ValueError that names the variable and what it must be, with its value unless that may be a key.
         """
         given = {name: value for name in cls.model_fields if (value := environment.get(name.upper()))}
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             problem = error.errors()[0]
-        # Outside the except clause, and so without pydantic's error, which would quote a key pasted by mistake.
+        # Raised outside the except clause, so that pydantic's error, which would quote a key, is not chained to it.
         if not problem["loc"]:
             raise ValueError(str(problem["ctx"]["error"]))
         name = str(problem["loc"][0])

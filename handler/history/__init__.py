@@ -1,1 +1,1 @@
-"""What is remembered of cards, accounts and devices between requests."""
+"""The stores that remember cards, accounts and devices between requests."""

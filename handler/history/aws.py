@@ -1,7 +1,7 @@
-"""AWS's JSON protocol over kept connections: signed calls that are sent side by side, each read in its turn.
+"""A client for AWS's JSON protocol: signed calls over kept connections, all sent before the answers are read in order.
 
-By hand, because boto3 adds 220 to 290 ms to a cold start and a millisecond to a call. Sources: "Signature Version 4 for
-API requests" (IAM User Guide), "DynamoDB low-level API" (DynamoDB Developer Guide).
+Written by hand, because boto3 adds 220 to 290 ms to a cold start and a millisecond to a call. Sources: "Signature
+Version 4 for API requests" (IAM User Guide), "DynamoDB low-level API" (DynamoDB Developer Guide).
 """
 
 import hmac
@@ -17,18 +17,18 @@ from time import gmtime, monotonic, strftime, time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-# Credentials are read again so many seconds before they expire.
+# Credentials are read again this many seconds before they expire.
 _RENEWED_BEFORE = 300
 _MOST_BYTES = 1 << 24
-# A request that has to connect, or to read credentials, may take so much longer, because it would be lost otherwise.
+# Additional seconds for a request that has to connect, or to read credentials; it would fail without them.
 CONNECT_SECONDS = 0.5
 _ECS = "http://169.254.170.2"
-# What AWS says when it does not know, or no longer accepts, who calls.
+# AWS's error codes for credentials that are unknown or expired, or that do not match the signature.
 _REFUSED_CREDENTIALS = ("ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException")
 
 
 class AwsError(RuntimeError):
-    """Raised, or given in place of an answer, where a call failed; `code` is AWS's, or the kind of failure here."""
+    """Raised, or returned in place of an answer, if a call fails; `code` is AWS's, or names the local failure."""
 
     def __init__(self, code: str, message: str = "", item: Mapping[str, Any] | None = None) -> None:
         """Keep what AWS answered."""
@@ -37,7 +37,7 @@ class AwsError(RuntimeError):
 
 
 class Credentials(NamedTuple):
-    """Who calls."""
+    """The credentials that sign calls."""
 
     key_id: str
     secret: str
@@ -47,15 +47,15 @@ class Credentials(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What requests of one operation have in common."""
+    """The parts that requests of one operation have in common."""
 
     canonical: Any
-    """The SHA-256 of what comes before the body's own."""
+    """The running SHA-256 of the canonical request, up to the body's hash."""
     text: bytes
-    """What is signed before the canonical request's hash."""
+    """The string to sign, up to the canonical request's hash."""
     key: bytes
     sent: bytes
-    """What is sent before the signature."""
+    """The request as sent, up to the signature."""
 
 
 Call = tuple[str, bytes]
@@ -63,7 +63,7 @@ Call = tuple[str, bytes]
 
 
 class AwsClient:
-    """Calls of one service, of which several at once each have a connection of their own."""
+    """Calls one AWS service; calls that are sent together each have their own connection."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class AwsClient:
         *,
         content_type: str = "application/x-amz-json-1.0",
     ) -> None:
-        """Prepare the calls of a service, whose operations are named `target`.Operation and speak a kind of JSON.
+        """Prepare the calls of a service, whose operations are named `target`.Operation and take `content_type`.
 
-        Region and endpoint are those of the environment, as AWS's own clients read them, and credentials those of the
-        environment or the container. Raises ValueError where no region is set.
+        Region and endpoint come from the same variables as for AWS's own clients, and credentials from the environment
+        or the container. Raises ValueError if no region is set.
         """
         self._environment, self._content_type = environment, content_type
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
@@ -89,7 +89,7 @@ class AwsClient:
         self._port = address.port or (443 if self._is_secure else 80)
         self._scope, self._target = f"{region}/{service}/aws4_request", target
         self._region, self._service = region, service
-        # Reading the authorities' certificates takes longer than a call.
+        # Created once, because reading the CA certificates takes longer than a call.
         self._context = ssl.create_default_context() if self._is_secure else None
         self._connections: list[_Connection] = []
         self._credentials: Credentials | None = None
@@ -98,7 +98,7 @@ class AwsClient:
         self._heads: dict[str, _Head] = {}
 
     def close(self) -> None:
-        """Close the connections and forget the credentials: after a restore neither is of use."""
+        """Close the connections and forget the credentials, neither of which works after a restore."""
         for connection in self._connections:
             connection.close()
         self._connections, self._credentials = [], None
@@ -112,9 +112,9 @@ class AwsClient:
         self._credentials = self._current_credentials()
 
     def call(self, calls: Sequence[Call], seconds: float) -> list[dict[str, Any] | AwsError]:
-        """The answers, in order, of calls that are sent at once; an AwsError in place of one that failed.
+        """The answers, in order, to calls that are sent together; an AwsError in place of each that failed.
 
-        All together take at most so many seconds, after connecting.
+        After connecting, all of them together take at most `seconds`.
         """
         try:
             self.connect(len(calls))
@@ -131,7 +131,7 @@ class AwsClient:
         ]
 
     def _current_credentials(self) -> Credentials:
-        """Those that are known, unless they expire soon; then new ones, if there are any."""
+        """The known credentials; shortly before they expire, new ones if these can be read."""
         now = time()
         if self._credentials and now < self._credentials.expires - _RENEWED_BEFORE:
             return self._credentials
@@ -155,7 +155,7 @@ class AwsClient:
             status, content = connection.receive(deadline)
             answer: dict[str, Any] = json.loads(content) if content else {}
         except (OSError, ValueError) as error:
-            # What comes later would be taken for the answer to another call.
+            # A late answer would be taken for the answer to the next call.
             connection.close()
             return AwsError(type(error).__name__, str(error))
         if status == 200:  # noqa: PLR2004 - HTTP's OK
@@ -163,14 +163,14 @@ class AwsClient:
         code = str(answer.get("__type", status)).rpartition("#")[2]
         if code in _REFUSED_CREDENTIALS:
             self._credentials = None
-            # What AWS says then may quote the request's headers.
+            # AWS's message for this may quote the request's headers.
             return AwsError(code, "the credentials or the clock are wrong")
         return AwsError(code, str(answer.get("message") or answer.get("Message") or ""), answer.get("Item"))
 
     def _signed(self, operation: str, body: bytes) -> bytes:
         """A request with its signature."""
         credentials, now = self._credentials or self._current_credentials(), int(time())
-        # The calls of a request, and of those of the same second, differ in their bodies alone.
+        # Calls of the same operation within one second differ only in their bodies.
         if self._of_second != (now, credentials):
             self._of_second, self._heads = (now, credentials), {}
         if (head := self._heads.get(operation)) is None:
@@ -181,7 +181,7 @@ class AwsClient:
         return b"%s%s\r\ncontent-length:%d\r\n\r\n%s" % (head.sent, signature.encode(), len(body), body)
 
     def _head(self, operation: str, now: int, credentials: Credentials) -> _Head:
-        """What the requests of an operation have in common that are signed in a second."""
+        """The parts that requests of an operation have in common if they are signed within one second."""
         key_id, secret, token, _ = credentials
         stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
         headers = {
@@ -203,7 +203,7 @@ class AwsClient:
         )
 
     def _key(self, day: str, secret: str) -> bytes:
-        """The key of a day's signatures."""
+        """The signing key of a day."""
         if self._signing_key[:2] != (day, secret):
             key = f"AWS4{secret}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
@@ -213,9 +213,9 @@ class AwsClient:
 
 
 def read_credentials(environment: Mapping[str, str]) -> Credentials:
-    """The environment's credentials, or those of the container, which SnapStart has instead.
+    """The environment's credentials, or the container's, which SnapStart provides instead.
 
-    Raises AwsError where there are none.
+    Raises AwsError if there are none, or if the container's cannot be read.
     """
     if key_id := environment.get("AWS_ACCESS_KEY_ID"):
         secret, token = environment.get("AWS_SECRET_ACCESS_KEY", ""), environment.get("AWS_SESSION_TOKEN", "")
@@ -224,7 +224,7 @@ def read_credentials(environment: Mapping[str, str]) -> Credentials:
     address = f"{_ECS}{relative}" if relative else environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
     if not address:
         raise AwsError("NoCredentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as Lambda does")
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - for containers alone
+    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - only containers need it
 
     parts = urlsplit(address)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -242,7 +242,7 @@ def read_credentials(environment: Mapping[str, str]) -> Credentials:
 
 
 def _token(environment: Mapping[str, str]) -> str:
-    """What a container shows to be given credentials."""
+    """The authorisation token with which a container asks for its credentials."""
     if path := environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib would be imported for this alone
             return file.read().strip()
@@ -250,13 +250,13 @@ def _token(environment: Mapping[str, str]) -> str:
 
 
 def _seconds_of(text: str) -> float:
-    from datetime import datetime  # noqa: PLC0415 - for containers alone
+    from datetime import datetime  # noqa: PLC0415 - only containers need it
 
     return datetime.fromisoformat(text).timestamp()
 
 
 class _Connection:
-    """One connection of HTTP/1.1, which is kept."""
+    """One persistent HTTP/1.1 connection."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._host, self._port, self._context = host, port, context
@@ -270,11 +270,11 @@ class _Connection:
             self._socket = None
 
     def open(self) -> None:
-        """Connect within CONNECT_SECONDS, unless the connection that is kept is still open; raises OSError."""
+        """Connect within CONNECT_SECONDS, unless the kept connection is still open; raises OSError."""
         if self._socket is not None:
             waiting = poll()
             waiting.register(self._socket, POLLIN)
-            # One that can be read before anything was asked was closed by the other side.
+            # A connection that is readable although no answer is due has been closed by the other side.
             if not (self._is_used and waiting.poll(0)):
                 return
             self.close()
@@ -297,7 +297,7 @@ class _Connection:
         self._socket.sendall(request)
 
     def receive(self, deadline: float) -> tuple[int, bytes]:
-        """The status and body of the next answer; raises OSError or ValueError where there is none."""
+        """The status and body of the next answer; raises OSError or ValueError if there is none."""
         if self._socket is None:
             raise ConnectionError("the connection is closed")
         self._is_used = True
@@ -325,14 +325,14 @@ class _Connection:
 
 
 def _left(deadline: float) -> float:
-    """The seconds until a deadline; raises TimeoutError where it is past."""
+    """The seconds until a deadline; raises TimeoutError if it has passed."""
     if (left := deadline - monotonic()) <= 0:
         raise TimeoutError("no answer in time")
     return left
 
 
 def _length_of(head: bytes) -> int:
-    """The bytes of a body by its header; raises ValueError where they are not told or too many."""
+    """The length of a body in bytes, from its header; raises ValueError if it is missing or too large."""
     _, separator, rest = head.partition(b"\r\ncontent-length:")
     length = int(rest.partition(b"\r\n")[0]) if separator else -1
     if not 0 <= length <= _MOST_BYTES:

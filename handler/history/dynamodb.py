@@ -1,13 +1,14 @@
 """The past of entities in one table of DynamoDB, which all environments of a function share.
 
-A request adds itself to the item of each of its entities, side by side, and is given what each held before: so nothing
-that two callers send at once is lost, and the order is the table's. An item has the state of the events that are packed
-(`b`), how often that was done (`v`), the events since (`l`), when all is forgotten (`x`), and up to when it was loaded
-from a file (`a`). Once there are more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses that race
-does nothing. Where outcomes are read, another item notes the events of a request (`n`) until they are settled (`s`).
+A request adds itself to the item of each of its entities with concurrent calls, and each call returns what the item
+held before. So no event is lost if two callers write at once, and the table decides their order. An item has the packed
+state of its older events (`b`), how often it was packed (`v`), the events since then (`l`), the time at which it is
+forgotten (`x`), and the time up to which it was loaded from a file (`a`). Once there are more than RAW_EVENTS in `l`,
+the request that adds one packs them, on condition that `v` is unchanged: if another was faster, nothing happens. If a
+feature reads outcomes, another item notes the events of a request (`n`) until they are settled (`s`).
 
-The events of an entity with shards are spread over several such items, because a table writes one item only so often. A
-request adds itself to one of them and reads the others, side by side.
+The events of an entity with shards are spread over several such items, because DynamoDB limits the writes to one item.
+A request adds itself to one of them and reads the others with concurrent calls.
 """
 
 import json
@@ -27,35 +28,35 @@ from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateEr
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
 TARGET = "DynamoDB_20120810"
-# Events of an item that are not packed. More would take longer to add up than a call; fewer would be packed more often.
+# Unpacked events of an item. More would take longer to add up than a call takes; fewer would mean more packing.
 RAW_EVENTS = 8
-# At most so many events are added, and packed, by one call: the text of a call that removes more would be too long.
+# Events that one call adds or packs at most: the expression of a call that removes more would be too long.
 MOST_EVENTS = 100
-# So many calls are sent at once, each on a connection of its own; those of a larger batch take turns.
+# Calls that are sent at once, each on its own connection; a larger batch sends its calls in several turns.
 CONNECTIONS = 8
-# A batch may take so many seconds; Lambda ends an invocation after ten.
+# Seconds that a batch may take; Lambda ends an invocation after ten.
 BATCH_SECONDS = 5.0
 CONFLICT = "ConditionalCheckFailedException"
 _CANCELLED, _CONDITION = "TransactionCanceledException", "ConditionalCheckFailed"
-# Items of another layout are not found.
+# Hashed into every item's key, so that items of another layout are not found.
 _LAYOUT = f"layout {LAYOUT}".encode()
-# The item by which a command and a function know that they hash with the same secret.
+# The item with which commands and functions check that they hash with the same secret.
 FINGERPRINT = b"fingerprint of the key"
 
 
 class Item(NamedTuple):
-    """What a table has of a key."""
+    """The content of one of the table's items."""
 
     state: State
     n_events: int
-    """How many events follow the packed ones."""
+    """The number of unpacked events."""
     version: int
     loaded: int
-    """Up to when it was loaded from a file; NONE where it was not."""
+    """The time up to which it was loaded from a file; NONE if it was not."""
 
 
 class Placed(NamedTuple):
-    """An event of a batch, and the place of its request."""
+    """An event of a batch, and the index of its request."""
 
     request: int
     event: KeyedEvent
@@ -65,7 +66,7 @@ class DynamoHistory(PastStore):
     """A table of states by key."""
 
     def __init__(self, table: str, budget_ms: int, secret: bytes, client: AwsClient | None = None) -> None:
-        """Use a table, whose keys are hashed with a secret. A request waits at most `budget_ms` for its calls."""
+        """Use a table whose keys are hashed with `secret`; a request waits at most `budget_ms` for its calls."""
         super().__init__()
         self._table, self._budget, self._secret = table, budget_ms / 1000, secret
         self._client = client or AwsClient("dynamodb", TARGET)
@@ -79,9 +80,9 @@ class DynamoHistory(PastStore):
         self._secret = secret
 
     def connect(self) -> None:
-        """Open the connections anew, so that no request has to; raises ValueError where the table has another secret.
+        """Open new connections, so that no request has to; raises ValueError if the table has another secret.
 
-        A table that does not answer is not asked further: requests say so.
+        If the table does not answer, that is left for requests to report.
         """
         self._client.close()
         with suppress(OSError, AwsError):
@@ -92,7 +93,7 @@ class DynamoHistory(PastStore):
             raise ValueError(f"HISTORY_KEY is not the one by which the keys of {self._table} were hashed")
 
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
-        """See `PastStore`. Of a batch, each key is asked for once, CONNECTIONS keys at a time."""
+        """See `PastStore`. A batch asks for each key once, with CONNECTIONS calls at a time."""
         values = unanswered(requests)
         if self._is_asked():
             deadline, n_jobs, failed = monotonic() + BATCH_SECONDS, 0, list[_Failed]()
@@ -102,7 +103,7 @@ class DynamoHistory(PastStore):
                 if len(new) == len(jobs) or monotonic() >= deadline:
                     break
             for job, _ in failed:
-                # Also where only the note is missing: its caller is told, and may send the request again.
+                # Also if only the note failed: then the answer warns, and the caller may send the request again.
                 for place in job.placed:
                     values[place.request][place.event.entity] = None
             if failed and len(failed) == n_jobs:
@@ -113,9 +114,9 @@ class DynamoHistory(PastStore):
         return values
 
     def _turns(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool) -> Iterator[list["_Job"]]:
-        """What is called at once: notes of ids that outcomes may name, and the events of each key in order of time.
+        """The jobs of each turn: notes for ids that outcomes may name, and the events of each key in order of time.
 
-        A key with very many events has several turns.
+        A key with more than MOST_EVENTS events takes several turns.
         """
         placed = [
             Placed(index, event) for index, events in enumerate(requests) for event in events if event is not None
@@ -139,12 +140,12 @@ class DynamoHistory(PastStore):
             jobs = []
 
     def _job(self, key: bytes, placed: Sequence[Placed], *, is_written: bool) -> "_Job":
-        """The calls for the events of one key: to each shard that gets some, and one that reads the others."""
+        """The calls for the events of one key: one to each shard that gets some, and one that reads the others."""
         if (n_shards := placed[0].event.past.shards) == 1:
             return _Job(placed, [self._adding(key, placed) if is_written else self._reading(key)])
         added: dict[int, list[Placed]] = {}
         if is_written:
-            # Not by turns: environments that start from one snapshot would all take the same ones.
+            # Random, not round robin: environments that start from one snapshot would all take the same shards.
             other = urandom(1)[0]
             for place in placed:
                 identifier = place.event.event.id
@@ -154,7 +155,7 @@ class DynamoHistory(PastStore):
         return _Job(placed, [*calls, self._reading_all(read)] if read else calls, added)
 
     def _exchange(self, jobs: Sequence["_Job"], values: Sequence[Values], *, is_written: bool) -> list["_Failed"]:
-        """Set the values of some keys' events; which jobs failed, and why."""
+        """Set the values of some keys' events; returns the jobs that failed, each with its error."""
         deadline = monotonic() + self._budget
         answers = iter(self._client.call([call for job in jobs for call in job.calls], self._budget))
         failed: list[_Failed] = []
@@ -169,18 +170,18 @@ class DynamoHistory(PastStore):
             except (AwsError, StateError) as error:
                 failed.append((job, error))
         if packing and (left := deadline - monotonic()) > 0:
-            # The next request does what fails here.
+            # If this fails, the next request packs the item.
             self._client.call(packing, left)
         return failed
 
     def _set_values(
         self, job: "_Job", answer: Mapping[str, Any], values: Sequence[Values], *, is_written: bool
     ) -> list[Call]:
-        """Set the values of the events of one key; the call that packs its item, if that is due."""
+        """Set the values of the events of one key; returns the call that packs its item, if packing is due."""
         key, past = job.placed[0].event.key, job.placed[0].event.past
         before = answer.get("Attributes" if is_written else "Item", {})
         item = read_item(past, before)
-        # Nobody reads the state of the last event, unless it is packed.
+        # The state after the last event is needed only for packing.
         is_added = is_written and (len(job.placed) > 1 or item.n_events >= RAW_EVENTS)
         for place in job.placed:
             values[place.request][place.event.entity] = past.values(item.state, place.event.event)
@@ -191,7 +192,7 @@ class DynamoHistory(PastStore):
     def _set_values_of_shards(
         self, job: "_Job", given: Sequence[Mapping[str, Any]], values: Sequence[Values]
     ) -> list[Call]:
-        """Set the values of the events of one key, which has shards; the calls that pack those for which it is due."""
+        """Set the values of the events of one key with shards; returns the calls that pack shards, where it is due."""
         (_, event), added = job.placed[0], job.added or {}
         keys = [shard_key(event.key, shard) for shard in range(event.past.shards)]
         by_key = {item["k"]["B"]: item for item in _items_of(given)}
@@ -212,7 +213,7 @@ class DynamoHistory(PastStore):
     def _due_packing(
         self, key: bytes, past: EntityPast, before: Mapping[str, Any], item: Item, n_added: int
     ) -> list[Call]:
-        """The call that packs an item, to which so many events were added, if that is due."""
+        """The call that packs an item to which `n_added` events were added, if packing is due."""
         n_events = item.n_events + n_added
         if n_events <= RAW_EVENTS:
             return []
@@ -222,7 +223,7 @@ class DynamoHistory(PastStore):
         return [self._packing(key, past.pack(item.state), n_events, item.version)] if n_events else []
 
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
-        """See `PastStore`. Each id is settled together with its frauds: sent again after a failure, it counts once."""
+        """See `PastStore`. One transaction settles an id and counts its frauds, so that an id counts once."""
         deadline = monotonic() + BATCH_SECONDS
         for part in batched(ids, CONNECTIONS, strict=False):
             notes = [_note_key(past.id_hash(identifier)) for identifier in part]
@@ -234,7 +235,7 @@ class DynamoHistory(PastStore):
             ]
             settled = self._client.call(settling, self._budget) if settling else []
             errors = [answer for answer in (*answers, *settled) if isinstance(answer, AwsError)]
-            # Another one was faster.
+            # A failed condition means that another call was faster.
             errors = [error for error in errors if not (error.code == _CANCELLED and _CONDITION in str(error))]
             if errors or monotonic() >= deadline:
                 self._fail(errors[0] if errors else TimeoutError("the outcomes take too long"))
@@ -242,11 +243,11 @@ class DynamoHistory(PastStore):
         return True
 
     def fingerprint(self) -> str:
-        """What tells the secret from another one."""
+        """A hash that identifies the secret."""
         return self.item_key(FINGERPRINT)
 
     def item_key(self, key: bytes, secret: bytes | None = None) -> str:
-        """The key of an item: who knows the secret alone can tell whose it is."""
+        """The key of an item; without the secret nobody can tell whose it is."""
         secret = self._secret if secret is None else secret
         return b64encode(blake2b(key, key=secret, digest_size=KEY_BYTES, person=_LAYOUT).digest()).decode()
 
@@ -262,7 +263,7 @@ class DynamoHistory(PastStore):
         return "BatchGetItem", json.dumps({"RequestItems": {self._table: of_table}}).encode()
 
     def _adding(self, key: bytes, placed: Sequence[Placed]) -> Call:
-        """The call that adds events to an item and gives what it held before."""
+        """The call that adds events to an item and returns what it held before."""
         past, events = placed[0].event.past, [place.event.event for place in placed]
         added = ",".join(f'{{"B":"{b64encode(_packed(event)).decode()}"}}' for event in events)
         rest = (
@@ -273,7 +274,7 @@ class DynamoHistory(PastStore):
         return "UpdateItem", self._body(self.item_key(key), rest)
 
     def _packing(self, key: bytes, state: bytes, n_events: int, version: int) -> Call:
-        """The call that replaces the packed state and the first events by their sum, unless that was done meanwhile."""
+        """The call that adds the first events to the packed state, unless another call has done so meanwhile."""
         values = {":b": {"B": b64encode(state).decode()}, **version_values(version, n_events)}
         content = {
             "UpdateExpression": f"SET b = :b, v = :v {removal(n_events)}",
@@ -283,7 +284,7 @@ class DynamoHistory(PastStore):
         return "UpdateItem", self._body(self.item_key(key), json.dumps(content)[1:-1])
 
     def _noting(self, identifier: int, placed: Iterable[Placed]) -> Call:
-        """The call that notes, by the id of a request, the events that its outcome may make frauds."""
+        """The call that notes, under the id of a request, the events that its outcome may turn into frauds."""
         events = [place.event for place in placed]
         content = b"".join(
             b64decode(self.item_key(shard_key(event.key, identifier % event.past.shards)))
@@ -322,12 +323,12 @@ class DynamoHistory(PastStore):
 
 
 class _Job(NamedTuple):
-    """The calls for the events of one key, or the one for the note of one request."""
+    """The calls for the events of one key, or the call for the note of one request."""
 
     placed: Sequence[Placed]
     calls: Sequence[Call]
     added: Mapping[int, Sequence[Placed]] | None = None
-    """Of a key with shards: by the shard the events that are added to it."""
+    """For a key with shards, the events that are added to each shard."""
     is_note: bool = False
 
 
@@ -335,11 +336,11 @@ _Failed = tuple[_Job, Exception]
 
 
 def read_item(past: EntityPast, item: Mapping[str, Any], most: int | None = None) -> Item:
-    """The state of an item with its events, at most so many; raises StateError where it is not one of this history."""
+    """The state of an item with at most `most` of its events; raises StateError if it is not of this history."""
     try:
         state = past.unpack(b64decode(item["b"]["B"])) if "b" in item else past.empty()
         events = item["l"]["L"] if "l" in item else []
-        # Frauds before the time of the last load are those of the file.
+        # The loaded state already has the frauds before the time of the last load.
         loaded = int(item["a"]["N"]) if "a" in item else NONE
         n_measures = len(past.measured)
         for content in events[:most]:
@@ -355,15 +356,15 @@ def read_item(past: EntityPast, item: Mapping[str, Any], most: int | None = None
 
 
 def shard_key(key: bytes, shard: int) -> bytes:
-    """The key of a shard, which of the first is the key itself: more shards lose nothing of what it has."""
+    """The key of a shard; that of the first is the key itself, so that adding shards loses no events."""
     return key + bytes((shard,)) if shard else key
 
 
 def united(past: EntityPast, shards: Sequence[Item]) -> State:
-    """The state of a key from all of its shards, in their order; raises StateError where they are not of this history.
+    """The state of a key from all of its shards, in their order; raises StateError if they are not of this history.
 
-    A load writes to the first, and then removes from the others what the file has: what it has not yet removed does
-    not count.
+    A load writes to the first shard, and then removes from the others the events that the file has; those that are not
+    removed yet do not count.
     """
     loaded = shards[0].loaded
     try:
@@ -380,7 +381,7 @@ def removal(n_events: int) -> str:
 
 
 def version_condition(version: int, n_events: int) -> str:
-    """That an item was packed no further since it was read, and still has the events that are to be removed."""
+    """The condition that an item was not packed since it was read, and still has the events that are to be removed."""
     condition = "v = :o" if version else "attribute_not_exists(v)"
     return f"{condition} AND size(l) >= :c" if n_events else condition
 
@@ -393,7 +394,7 @@ def version_values(version: int, n_events: int) -> dict[str, Any]:
 
 
 def _at_once(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
-    """Jobs of at most CONNECTIONS calls together, or a single one of more."""
+    """The jobs in groups of at most CONNECTIONS calls; a job with more calls is a group by itself."""
     turn, n_calls = list[_Job](), 0
     for job in jobs:
         if turn and n_calls + len(job.calls) > CONNECTIONS:
@@ -406,7 +407,7 @@ def _at_once(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
 
 
 def _all_given(answers: Sequence[dict[str, Any] | AwsError]) -> list[dict[str, Any]]:
-    """The answers to the calls of a job; raises the first error where one failed, or a part of one."""
+    """The answers to the calls of a job; raises AwsError if a call, or a part of one, failed."""
     given = []
     for answer in answers:
         if isinstance(answer, AwsError):
@@ -439,12 +440,12 @@ def _unpacked(numbers: array[int], n_measures: int) -> Event:
 
 
 def _expires(past: EntityPast, at: int) -> int:
-    """When an item is forgotten, counted from the later of an event and the clock."""
+    """The time at which an item is forgotten, counted from an event or from the clock, whichever is later."""
     return week_end(max(at, int(time())) + past.kept_seconds)
 
 
 def _note_key(identifier: int) -> bytes:
-    """The key under which a request's events are noted, which is none of an entity: it is shorter."""
+    """The key under which a request's events are noted; shorter than the key of any entity, so that none can clash."""
     return identifier.to_bytes(8, "big", signed=True)
 
 
@@ -453,7 +454,7 @@ def _is_awaited(note: Mapping[str, Any]) -> bool:
 
 
 def _frauds_of(note: Mapping[str, Any], past: RequestPast) -> Iterator[tuple[bytes, int]]:
-    """The items' keys and the times that a note has, of entities whose frauds are read."""
+    """The keys and times in a note, for the entities whose frauds a feature reads."""
     for part in batched(b64decode(note["n"]["B"]), KEY_BYTES + 16, strict=True):
         numbers = array("q")
         numbers.frombytes(bytes(part[KEY_BYTES:]))

@@ -1,6 +1,6 @@
-"""Keys that Secrets Manager or Systems Manager keeps, named by an ARN: read at a start, and again after a restore.
+"""Reads keys that Secrets Manager or Systems Manager keeps, by their ARNs: at a start, and again after a restore.
 
-Imported by deployments that name one alone.
+Imported only by deployments that set such an ARN.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from handler.history.aws import AwsClient, AwsError
 
 READ_SECONDS = 2.0
-# Per service of the ARN the prefix of its operations, the one that reads, what it is asked, and where the text is.
+# By the ARN's service: the prefix of its operations, the one that reads, its body, and the path to the text.
 _READERS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "secretsmanager": ("secretsmanager", "GetSecretValue", '{"SecretId":%s}', ("SecretString",)),
     "ssm": ("AmazonSSM", "GetParameter", '{"Name":%s,"WithDecryption":true}', ("Parameter", "Value")),
@@ -19,9 +19,9 @@ _READERS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 
 
 def read_secret(arn: str, environment: Mapping[str, str] = os.environ) -> bytes:
-    """The text of a secret, or of a parameter; raises ValueError where it cannot be read, or is empty.
+    """The text of a secret, or of a parameter; raises ValueError if it cannot be read, or is empty.
 
-    The message has the ARN and AWS's word for the problem, never what was read.
+    The message has the ARN and AWS's error code, never what was read.
     """
     _, _, service, region, *_ = arn.split(":")
     target, operation, body, place = _READERS[service]
@@ -32,7 +32,7 @@ def read_secret(arn: str, environment: Mapping[str, str] = os.environ) -> bytes:
     finally:
         client.close()
     if isinstance(answer, AwsError):
-        raise ValueError(f"{arn} cannot be read: {answer.code}") from answer  # noqa: TRY004 - it is no caller's mistake
+        raise ValueError(f"{arn} cannot be read: {answer.code}") from answer  # noqa: TRY004 - no argument has a wrong type
     text: Any = answer
     for key in place:
         text = text.get(key) if isinstance(text, dict) else None

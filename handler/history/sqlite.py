@@ -16,8 +16,8 @@ from handler.history.store import LAYOUT, PastStore, Values, unanswered, week_en
 from handler.scoring.entity_state import NONE, EntityPast, State
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
-# No index tells what is forgotten: each would cost every request as much as its states do. Of states, a table with row
-# numbers, because without them what is longer than a quarter of a page is moved to other pages by each change.
+# There is no index on `expires`, because it would cost every request as much as its states do. The table of states has
+# row numbers, because without them every change moves a state longer than a quarter of a page to other pages.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, state BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS requests (
@@ -25,31 +25,31 @@ CREATE TABLE IF NOT EXISTS requests (
     is_settled INTEGER NOT NULL, PRIMARY KEY (id, entity)
 ) WITHOUT ROWID
 """
-# How long a start waits for other writers, and how long a request waits until it tries again.
+# Seconds that a start waits for other writers, and that a request waits until it tries again.
 START_SECONDS, RETRY_SECONDS = 5.0, 0.0003
-# How many keys are changed in one transaction: other writers wait for it. Then they are let in for so long.
+# How many keys one transaction changes while other writers wait, and the pause after it, which lets them in.
 BATCH_KEYS, PAUSE_BETWEEN_SECONDS = 20, 2 * RETRY_SECONDS
-# Every so many writes so many rows of each table are looked at, in the order of their keys, and those forgotten are
-# removed: more than can have been added meanwhile, so that sooner or later all are.
+# Every WRITES_A_SWEEP writes, the next SWEPT rows of each table are checked, in the order of their keys, and expired
+# ones removed. That is more rows than can have been added meanwhile, so every row is reached sooner or later.
 WRITES_A_SWEEP, SWEPT = 500, 1_000
 _SWEPT_TABLES: dict[str, tuple[str, Any]] = {"states": ("key", b""), "requests": ("id", -(2**63))}
 _END_OF_SWEEP = "SELECT max({key}) FROM (SELECT {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?)"
 _FORGOTTEN = "SELECT {key} FROM {table} WHERE {key} > ? AND {key} <= ? AND expires < ?"
 _SWEEP = "DELETE FROM {table} WHERE {key} = ? AND expires < ?"
 
-# 32 MB of pages, as the log of writes may grow.
+# Pages (32 MB) to which the write-ahead log may grow before a checkpoint.
 LOG_PAGES = 8_000
 
 
 class HistoryFileError(ValueError):
-    """Raised at the start where the file cannot hold the history."""
+    """Raised at the start if the file cannot hold the history."""
 
 
 class SqliteHistory(PastStore):
     """A file of states by key."""
 
     def __init__(self, path: str, budget_ms: int) -> None:
-        """Open or create the file; raises HistoryFileError where that is not possible.
+        """Open or create the file; raises HistoryFileError if that is not possible.
 
         A request waits at most `budget_ms` for other writers.
         """
@@ -57,7 +57,7 @@ class SqliteHistory(PastStore):
         self._path, self._budget = path, budget_ms / 1000
         self._connection: sqlite3.Connection | None = None
         self._n_writes = 0
-        # Anywhere, so that processes which never come to the end of the file look at all of it together.
+        # Random starts, so that processes that never reach the end of the file still cover all of it together.
         self._swept_until = {"states": urandom(KEY_BYTES), "requests": int.from_bytes(urandom(8), signed=True)}
         try:
             self.connection()
@@ -75,7 +75,7 @@ class SqliteHistory(PastStore):
             self._connection = None
 
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
-        """See `PastStore`. Of several requests a few are a transaction; where one fails, what came before it stays."""
+        """See `PastStore`. A transaction takes a few requests of a batch; if one fails, those before it stay."""
         values = unanswered(requests)
         order = [index for index, events in enumerate(requests) if any(events)]
         if len(order) > 1:
@@ -101,7 +101,7 @@ class SqliteHistory(PastStore):
         *,
         is_written: bool,
     ) -> None:
-        """Set the values of a part of the requests, by their places, in one transaction."""
+        """Set the values of the requests at the indices in `part`, in one transaction."""
         keyed_events = [
             (index, number, keyed)
             for index in part
@@ -141,9 +141,9 @@ class SqliteHistory(PastStore):
         self._sweep(len(keyed_events) if is_written else 0, keyed_events[-1][2].event.time)
 
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
-        """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails.
+        """Count requests whose events were added before as frauds; raises sqlite3.Error if that fails.
 
-        Several are counted a few at a time, and what was counted before one fails stays.
+        A transaction counts a few of them; if one fails, those before it stay counted.
         """
         events = [event for of_request in requests for event in of_request if event is not None]
         for part in _in_turns(events):
@@ -151,7 +151,7 @@ class SqliteHistory(PastStore):
                 _count_frauds(connection, [(event.past, event.key, event.event.time) for event in part])
 
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
-        """See `PastStore`. A few are counted at a time; what was counted before one fails does not count again."""
+        """See `PastStore`. A transaction counts a few ids; those counted before a failure do not count again."""
         try:
             for part in _in_turns([past.id_hash(identifier) for identifier in ids]):
                 with self.writing() as connection:
@@ -161,7 +161,7 @@ class SqliteHistory(PastStore):
                         )
                         frauds = [(past.entity(number), key, time) for number, key, time in rows.fetchall()]
                         _count_frauds(connection, frauds)
-                        # Kept, so that the request is known if it is sent again.
+                        # The row is kept, so that the request is recognised if it is sent again.
                         connection.execute("UPDATE requests SET is_settled = 1 WHERE id = ?", (identifier,))
         except (sqlite3.Error, ValueError) as error:
             self._fail(error)
@@ -169,17 +169,17 @@ class SqliteHistory(PastStore):
         return True
 
     def state(self, key: bytes) -> bytes | None:
-        """The packed state of a key, None where there is none; raises sqlite3.Error where the file does not answer."""
+        """The packed state of a key, None if there is none; raises sqlite3.Error if the file does not answer."""
         row = self.connection().execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     def put(self, states: Iterable[tuple[bytes, bytes, int]]) -> None:
-        """Add states: of each its key, its bytes and when it is forgotten; raises sqlite3.Error where that fails."""
+        """Write states, each as (key, bytes, time at which it is forgotten); raises sqlite3.Error if that fails."""
         with self.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO states (key, state, expires) VALUES (?, ?, ?)", states)
 
     def delete(self, key: bytes) -> bool:
-        """Delete all that is remembered of a key, and say whether there was anything; raises sqlite3.Error."""
+        """Delete all that is remembered about a key; returns whether there was a state. Raises sqlite3.Error."""
         awaited = self.connection().execute("SELECT id, entity FROM requests WHERE key = ?", (key,)).fetchall()
         with self.writing() as connection:
             connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", awaited)
@@ -187,9 +187,9 @@ class SqliteHistory(PastStore):
 
     @contextmanager
     def writing(self, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes, waiting at most so long for others, by default as long as a request does.
+        """A write transaction, which waits at most `seconds` for other writers; by default as long as a request does.
 
-        Raises sqlite3.Error where that fails.
+        Raises sqlite3.Error if that fails.
         """
         connection = self.connection()
         self._begin(self._budget if seconds is None else seconds)
@@ -201,9 +201,10 @@ class SqliteHistory(PastStore):
             raise
 
     def _sweep(self, n_writes: int, now: int) -> None:
-        """Remove some of what is forgotten at a time; that of requests, not the clock's: old ones may be replayed.
+        """Remove some of the rows that are forgotten at a time.
 
-        After the request's own transaction, and only where no other writes: what cannot be removed now, can be later.
+        That is the time of a request, not the clock's, because old requests may be replayed. It runs after the
+        request's own transaction, and only if no other writes: what cannot be removed now can be removed later.
         """
         self._n_writes += n_writes
         if self._n_writes < WRITES_A_SWEEP:
@@ -212,7 +213,7 @@ class SqliteHistory(PastStore):
             for table, (key, lowest) in _SWEPT_TABLES.items():
                 names, begin, connection = {"table": table, "key": key}, self._swept_until[table], self.connection()
                 (end,) = connection.execute(_END_OF_SWEEP.format(**names), (begin, SWEPT)).fetchone()
-                # Others wait only while something is removed, not while it is looked for.
+                # Other writers wait only while rows are removed, not while they are looked for.
                 forgotten = connection.execute(_FORGOTTEN.format(**names), (begin, end, now)).fetchall()
                 if forgotten:
                     with self.writing(0.0):
@@ -221,9 +222,10 @@ class SqliteHistory(PastStore):
             self._n_writes = 0
 
     def _begin(self, seconds: float) -> None:
-        """Begin to write as soon as no other does; raises sqlite3.OperationalError where that takes longer.
+        """Begin to write as soon as no other writer does; raises sqlite3.OperationalError after `seconds`.
 
-        SQLite's own waiting sleeps longer each time, up to a tenth of a second, and so starves under load.
+        SQLite's own busy timeout sleeps longer after each attempt, up to a tenth of a second, so a writer could starve
+        under load.
         """
         deadline = monotonic() + seconds
         while True:
@@ -237,7 +239,7 @@ class SqliteHistory(PastStore):
                 return
 
     def connection(self) -> sqlite3.Connection:
-        """The connection to the file; raises sqlite3.Error where it cannot be opened."""
+        """The connection to the file; raises sqlite3.Error if it cannot be opened."""
         if self._connection is None:
             if self._path != ":memory:" and not Path(self._path).parent.is_dir():
                 raise sqlite3.OperationalError("its folder does not exist")
@@ -254,7 +256,7 @@ class SqliteHistory(PastStore):
 
 
 def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequence[T]]:
-    """The items, so many at a time; in between, the writers that wait are let in."""
+    """The items in parts of `size`, with a pause between parts that lets waiting writers in."""
     for start in range(0, len(items), size):
         if start:
             sleep(PAUSE_BETWEEN_SECONDS)
@@ -262,40 +264,40 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
 
 
 def check_layout(connection: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError where the file's states are not those of this version of the function."""
+    """Raise sqlite3.DatabaseError if the file's layout is not that of this version of the function."""
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     if layout != LAYOUT:
         raise sqlite3.DatabaseError(f"its layout is {layout}, not {LAYOUT}")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Set a connection up, and the tables where there are none; raises sqlite3.Error where the file cannot be used."""
+    """Set up a connection, and the tables if there are none; raises sqlite3.Error if the file cannot be used."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    # The log is moved into the file, which waits for the disk, once in a thousand requests, not in a hundred.
+    # A checkpoint, which waits for the disk, then comes once in a thousand requests instead of once in a hundred.
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         check_layout(connection)
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
-    # Of a file that this process may only read, SQLite refuses no transaction until something is written.
+    # If this process may only read the file, SQLite refuses not the transaction but this first write.
     connection.execute(f"PRAGMA user_version = {LAYOUT}")
     connection.execute("COMMIT")
-    # Of a damaged file this fails.
+    # This fails if the file is damaged.
     connection.execute("SELECT count(*) FROM (SELECT 1 FROM states, requests LIMIT 1)").fetchone()
-    # From here on `_begin` waits.
+    # From here on, `_begin` waits instead of SQLite.
     connection.execute("PRAGMA busy_timeout = 0")
 
 
 def _read(connection: sqlite3.Connection, key: bytes, past: EntityPast) -> tuple[State, int]:
-    """A state, and when it is forgotten: NONE where there is none yet."""
+    """A state, and the time at which it is forgotten: NONE if there is no state yet."""
     row = connection.execute("SELECT state, expires FROM states WHERE key = ?", (key,)).fetchone()
     return (past.unpack(row[0]), row[1]) if row else (past.empty(), NONE)
 
 
 def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int, before: int) -> None:
-    """Write a state; a row is changed in its place, because to replace it takes twice as long."""
+    """Write a state; an existing row is updated in place, because replacing it takes twice as long."""
     if expires == before:
         connection.execute("UPDATE states SET state = ? WHERE key = ?", (state, key))
     elif before == NONE:
@@ -305,14 +307,14 @@ def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int,
 
 
 def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
-    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet."""
+    """The time at which a state and its requests' rows are forgotten; `time` is that of a request not in it yet."""
     return week_end(max(past.latest(state), time) + past.kept_seconds)
 
 
 def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State) -> int | None:
-    """The time of a request that was added before, though its id is no longer in the state; else it is noted.
+    """The time of a request that was added before although its id is no longer in the state; else it is noted.
 
-    Its outcome is awaited by this note, which costs no more for telling that.
+    The note is needed anyway, to await the outcome, so that finding this out costs nothing extra.
     """
     key, past, event, number = keyed
     if event.id is None or event.id in state.ids:
@@ -320,7 +322,7 @@ def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State
     note = (event.id, number, key, event.time, _expires(past, state, event.time), 0)
     if connection.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note).rowcount:
         return None
-    # One that is forgotten may not have been swept yet.
+    # An expired note may not have been swept yet.
     query = "SELECT time FROM requests WHERE id = ? AND entity = ? AND key = ? AND expires >= ?"
     if row := connection.execute(query, (event.id, number, key, event.time)).fetchone():
         return int(row[0])
@@ -329,7 +331,7 @@ def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State
 
 
 def _count_frauds(connection: sqlite3.Connection, frauds: Sequence[tuple[EntityPast, bytes, int]]) -> None:
-    """Count the events of these keys and times as frauds, where a feature reads them."""
+    """Count the events of these keys and times as frauds, if a feature reads them."""
     for past, key, time in frauds:
         row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
         if row and past.has_frauds:

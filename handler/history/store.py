@@ -1,4 +1,4 @@
-"""What every store of pasts does, and how long one that does not answer is left alone."""
+"""The interface of every history store, and how long a store that does not answer is left alone."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -9,10 +9,10 @@ from typing import Self
 from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
 
-# Of the bytes of states, and of what keeps them; another one is refused, or not found.
+# The version of the states' bytes and of the stores' own layout; data of another version is refused, or not found.
 LAYOUT = 3
 
-# After so many failures in a row a store is left alone for a while: a request need not wait for what does not answer.
+# After MAX_FAILURES in a row a store is left alone for PAUSE_SECONDS, so that requests do not wait in vain.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 
 WEEK = 7 * DAY
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class PastStore(ABC):
-    """Where the states of entities are kept."""
+    """A store of the states of entities."""
 
     def __init__(self) -> None:
         """Begin as a store that answers."""
@@ -41,17 +41,17 @@ class PastStore(ABC):
 
     @abstractmethod
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
-        """Per request and entity the features from strictly earlier events, None where the store did not answer.
+        """Per request and entity, the features from strictly earlier events; None if the store did not answer.
 
-        Without `is_written` the requests leave nothing, and of several none sees another. What has no key has no
-        features, which is an empty list.
+        Without `is_written`, nothing is stored, and the requests of a batch do not see each other. An entity that a
+        request does not name has no features: an empty list.
         """
 
     @abstractmethod
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
-        """Count the requests with these ids as frauds, each once; whether the store answered.
+        """Count the requests with these ids as frauds, each once; returns whether the store answered.
 
-        What was never added under such an id, or is forgotten, changes nothing.
+        An id that was never added, or is forgotten, changes nothing.
         """
 
     @abstractmethod
@@ -64,7 +64,7 @@ class PastStore(ABC):
         return self._failures == 0
 
     def _is_asked(self) -> bool:
-        """Whether the store is asked now; not while it is left alone."""
+        """Whether the store is asked now: False while it is left alone."""
         return self._failures < MAX_FAILURES or monotonic() >= self._paused_until
 
     def _fail(self, error: Exception) -> None:
@@ -76,7 +76,7 @@ class PastStore(ABC):
             self._paused_until = monotonic() + PAUSE_SECONDS
 
     def _succeed(self, trouble: Exception | None = None) -> None:
-        """Log that the store answers again, if it did not, and the first problem of some keys alone."""
+        """Log that the store answers again, if it did not, and the first failure that concerns only some keys."""
         if self._failures:
             logger.warning("the history answers again")
             self._failures = 0
@@ -86,7 +86,7 @@ class PastStore(ABC):
 
 
 def week_end(seconds: int) -> int:
-    """The end of the week of a time: when something is forgotten, so that it seldom changes."""
+    """The end of a time's week; expiry times are rounded up to it, so that they seldom change."""
     return -(-seconds // WEEK) * WEEK
 
 

@@ -1,6 +1,6 @@
 """What the function logs: lines that are written at once, and exceptions without request data.
 
-Of an exception only type and frames are logged, because its text may quote a request.
+Only the type and the frames of an exception are logged, because its text may quote a request.
 """
 
 import logging

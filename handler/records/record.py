@@ -1,7 +1,7 @@
 """The prediction record: one line of JSON for each prediction and each outcome, which monitoring reads.
 
-Written to stdout in Lambda, elsewhere to files in a folder: each process has its own, and starts a new one every day
-and every 64 MB.
+In Lambda the lines go to stdout, elsewhere to files in a folder: each process writes its own file, and starts a new one
+every day and every 64 MB.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ class Recalled(NamedTuple):
     """What a history was asked for one request, and what it answered."""
 
     events: Sequence["KeyedEvent | None"]
-    """Per entity, None where the request names none."""
+    """One per entity; None if the request does not name it."""
     features: Sequence[Sequence[float] | None]
-    """Per entity, None where the history did not answer."""
+    """Those of each entity; None if the history did not answer."""
     began: float
     """When it was asked, in seconds since 1970."""
     ended: float
@@ -64,7 +64,7 @@ class Recorder:
         self._is_failing = False
 
     def use_key(self, key: bytes) -> None:
-        """Hash and draw with this key from now on."""
+        """Hash private values and draw samples with this key from now on."""
         # BLAKE2 takes keys of at most 64 bytes.
         self._key, self._draw_key = key, hashlib.sha256(key).digest()
 
@@ -78,11 +78,11 @@ class Recorder:
         recalled: Sequence[Recalled] = (),
         sources: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the lines of one invocation's predictions, with the shadow's version and its scores of them.
+        """Write the records of one invocation's predictions; `shadowed` has the shadow's version and scores.
 
-        `recalled` is what the history was asked and answered of each, which is recorded where there is a key.
-        `sources` are the invocation's own ids. `metrics` goes to stdout; if the records do too, both in one write,
-        because a write costs as much as a record.
+        `recalled` is what the history was asked about each request and what it answered, which is recorded only if
+        there is a key. `sources` are the ids of the invocation. `metrics` goes to stdout; if the records do too, one
+        write takes both, because a write costs as much as a record.
         """
         now, lines = time(), []
         for index, (request, scored, answer) in enumerate(zip(*answered, strict=True)):
@@ -124,23 +124,23 @@ class Recorder:
     def _add_decision(
         self, line: dict[str, Any], scorer: Scorer, scored: Scored, request: BaseModel, listed: Mapping[str, str] | None
     ) -> None:
-        """Add to a line what a decision has that not every scorer or request has; `listed` is what a list decided."""
+        """Add the parts of a decision that not every scorer or request has; `listed` is what a list decided, if any."""
         identifier = scorer.id_of(request)
         if scorer.recorded_groups:
             line["audit"] = self._groups(scorer, request)
         if scored.band:
             line["band"], line["block"] = scored.band, scorer.block
-            # Of what is on a list nothing is drawn.
+            # A listed request is never drawn for the control group.
             if scorer.control and scored.band == "block" and identifier is not None and self._key and not listed:
                 line["control"] = {"share": scorer.control, "let_through": self.is_let_through(scorer, identifier)}
         if listed:
-            # What the model decided stands above, so that it is judged by its own decisions.
+            # The line keeps the model's own decision, by which the model is judged.
             line["list"] = listed["name"]
         if scored.score is not None:
             line["score"] = scored.score
         if (contributions := scored.contributions) is not None:
             shown = {name: contributions[place] for place, name, _ in scorer.recorded_features}
-            # With what is not recorded, which the sum would otherwise tell.
+            # The base includes the contributions that are not recorded; otherwise the sum would reveal them.
             line["base"] = scorer.base_log_odds(scored.margin, shown.values())
             line["contributions"] = shown
 
@@ -149,7 +149,7 @@ class Recorder:
     ) -> bool:
         """Write outcomes (scorer, request id, whether it was fraud); returns whether that succeeded.
 
-        None stands for an inconclusive one. `details` has what else is known of each.
+        None stands for an inconclusive outcome. `details` has what else is known about each.
         """
         now = time()
         lines = [
@@ -168,18 +168,18 @@ class Recorder:
         return self._write(b"\n".join(lines) + b"\n")
 
     def is_let_through(self, scorer: Scorer, identifier: str | None) -> bool:
-        """Whether a request to be blocked belongs to the control group, as it does whenever it is sent again.
+        """Whether a request to be blocked belongs to the control group; the same whenever the id is sent again.
 
-        Nobody does without a key: who chooses ids could choose those that are let through.
+        Without a key none does, because callers could then choose ids that are let through.
         """
         if identifier is None or not self._key:
             return False
         return self._drawn(f"{scorer.bundle.scorer}\0{identifier}", b"control") < scorer.control
 
     def _drawn(self, identifier: str | None, purpose: bytes) -> float:
-        """A number from 0 to below 1 by id, purpose and key alone; of a request without an id the kernel's.
+        """A number in [0, 1) that depends only on id, purpose and key; without an id, a random one from the kernel.
 
-        Never by `random`, whose state a snapshot restores, so that all environments would draw the same.
+        Never from `random`: a snapshot restores its state, and all environments would draw the same numbers.
         """
         if identifier is None:
             drawn = os.urandom(8)
@@ -204,7 +204,7 @@ class Recorder:
         return recorded
 
     def _groups(self, scorer: Scorer, request: BaseModel) -> dict[str, str | None]:
-        """The values by which a monitor compares decisions; hashed ones where there is a key alone."""
+        """The values by which a monitor compares decisions; those to be hashed only if there is a key."""
         values = {
             name: getattr(request, name) for name, is_hashed in scorer.recorded_groups if self._key or not is_hashed
         }
@@ -238,7 +238,7 @@ class Recorder:
         return not self._is_failing
 
     def _start_file(self, folder: Path) -> None:
-        """Start a new file: there is none yet, the day is over, or the last one is full."""
+        """Start a new file, because there is none yet, the day is over, or the last one is full."""
         now = time()
         folder.mkdir(parents=True, exist_ok=True)
         if self._file >= 0:
@@ -251,7 +251,7 @@ class Recorder:
 
 
 def _new_file(folder: Path, start: str) -> int:
-    """A file of this recorder alone; two containers may have the same process id and timestamp."""
+    """Create a file that only this recorder writes; two containers may have the same process id and timestamp."""
     for number in count():
         with suppress(FileExistsError):
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
@@ -266,7 +266,7 @@ def keyed_hash(value: str | bytes, key: bytes) -> str:
 
 
 def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: bytes) -> dict[str, Any]:
-    """What a history was asked and answered, by entity, so that `make history-check` can compute it again.
+    """What a history was asked and what it answered, by entity; `make history-check` computes it again from this.
 
     Keys and remembered values are hashed with `key`.
     """
@@ -292,7 +292,7 @@ def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: 
 
 
 def _reasons(scorer: Scorer, scored: Scored, answer: dict[str, Any]) -> list[str]:
-    """The fields of the answer's reasons; of a request that was let through, those that the answer kept back."""
+    """The fields of the answer's reasons; for a request that was let through, those that the answer withheld."""
     if scored.is_flagged and "reasons" not in answer and scored.contributions is not None:
         return scorer.reason_fields(scored.contributions)
     return [reason["field"] for reason in answer.get("reasons", ())]

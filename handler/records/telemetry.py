@@ -16,9 +16,9 @@ from handler.scoring.scorer import Answered, Scored
 
 NAMESPACE = "FraudScorer"
 SCORED, FLAGGED, WARNED, FAILED, UNREAD = "Scored", "Flagged", "Warned", "Failed", "Unread"
-# Of the flagged ones those that are blocked, where the decision has bands.
+# The flagged requests that are blocked, if the decision has bands.
 BLOCKED = "Blocked"
-# Requests that were scored without their past, because what keeps it did not answer.
+# Requests that were scored without their past, because the history did not answer.
 UNANSWERED = "Unanswered"
 MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
 # CloudWatch's limit for one metric in one line.
@@ -28,7 +28,8 @@ SWAPPED, REFUSED, STORE_FAILED = "Swapped", "Refused", "StoreFailed"
 COLD_START = "ColdStart"
 # Counted at every look at the store while a scorer's pointer, or a version that it names, is unusable.
 TROUBLE = "StoreTrouble"
-# Read by template.yaml's alarms on the version being deployed, beside all versions together, and by its dashboard.
+# The dimensions that template.yaml reads: in the alarms on the version being deployed (one of which compares it with
+# all versions together), and in the standing alarms and the dashboard.
 BY_VERSION = ("FunctionName", "FunctionVersion")
 BY_FUNCTION = ("FunctionName",)
 BY_SCORER = ("FunctionName", "Scorer")
@@ -65,7 +66,7 @@ def _format(line: str, version: str, *values: float | str, ids: str = "") -> byt
 
 
 def _ids(context: Any) -> str:  # noqa: ANN401 - Lambda's context
-    """The members by which a line is found: the invocation's id, and its trace where X-Ray keeps one."""
+    """The JSON members by which a line is found: the invocation's id, and its trace if X-Ray keeps one."""
     identifier = getattr(context, "aws_request_id", "")
     ids = f',"RequestId":"{identifier}"' if identifier else ""
     header = os.environ.get(TRACE_VARIABLE, "")
@@ -75,7 +76,7 @@ def _ids(context: Any) -> str:  # noqa: ANN401 - Lambda's context
 
 
 def trace_root(text: str) -> str:
-    """The id of the trace that a tracing header names; empty where it names none, as garbage does.
+    """The id of the trace that a tracing header names; empty if it names none, or is malformed.
 
     Source of the form: "Tracing header", AWS X-Ray Developer Guide.
     """
@@ -107,7 +108,7 @@ class Meter:
 
 
 def _distribution(scored: Sequence[Scored]) -> str:
-    """The probabilities, from which CloudWatch makes a distribution; of a large batch a sample that fits one line."""
+    """The probabilities, from which CloudWatch makes a distribution; for a large batch, a sample that fits one line."""
     if len(scored) == 1:
         return f"{scored[0].probability:.6g}"
     ordered = sorted(prediction.probability for prediction in scored)
@@ -128,12 +129,12 @@ def record_cold_start(context: Any) -> None:  # noqa: ANN401 - Lambda's context
 
 
 def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
-    """Count an event that could not be read, for all versions together: the fault is its sender's."""
+    """Count an event that could not be read, for all versions together, because the fault is the sender's."""
     write(_format(_line((UNREAD,), (BY_FUNCTION,), {}), context.function_version, 1, ids=_ids(context)))
 
 
 def record_unanswered(context: Any, n_requests: int) -> None:  # noqa: ANN401 - Lambda's context
-    """Count requests that were scored without their past, for all versions together, which share it."""
+    """Count requests that were scored without their past, for all versions together, because they share the history."""
     line = _line((UNANSWERED,), (BY_FUNCTION,), {})
     write(_format(line, context.function_version, n_requests, ids=_ids(context)))
 

@@ -10,7 +10,7 @@ _ACCEPTING_TYPES = {
     "count": {"count", "number", "money"},
     "category": set(STRING_TYPES),
     "text": set(STRING_TYPES),
-    # Of a key an empty text is valid, and a number too.
+    # Unlike the other types of text, a key may be empty, and may be sent as a number.
     "key": {"key"},
     "audit": set(STRING_TYPES),
     "flag": {"flag"},
@@ -43,7 +43,7 @@ def breaking_changes(promised: Contract, offered: Contract) -> list[str]:
 
 
 def _narrowings(key: str, promised: DeclaredField, offered: DeclaredField) -> list[str]:
-    """How a field accepts less than before."""
+    """The ways in which a field accepts less than before, one phrase each."""
     if offered.type not in _ACCEPTING_TYPES[promised.type]:
         return [f"its {key} is a {offered.type}, not a {promised.type}"]
     changes = []

@@ -1,8 +1,8 @@
 """Lists: requests with a listed value of a field are approved, reviewed or blocked, whatever their score.
 
-A scorer's lists are one file of the store, named by its content, which the pointer names and the watcher swaps like a
-bundle. Values are hashed with the deployment's key, so that whoever reads the store cannot tell whose they are.
-Imported by deployments whose pointers name lists alone.
+A scorer's lists are one file of the store, whose name is a hash of its content. The pointer names it, and the watcher
+swaps it like a bundle. Values are hashed with the deployment's key, so that readers of the store cannot tell whose they
+are. Imported only by deployments whose pointers name lists.
 """
 
 import hmac
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from handler.scoring.contract import Band, Contract
 
 ListName = Literal["block", "review", "allow"]
-"""Of several that a request is on the first counts."""
-# Some 40,000 entries, which take 70 MB in the function, and twice that while they are swapped.
+"""In order of precedence: of several lists that a request is on, the first here decides."""
+# Room for some 40,000 entries, which take 70 MB in the function, and twice that while they are swapped.
 MAX_LISTS_BYTES = 8_000_000
-# Not audit: what no model may know decides nothing.
+# No audit fields: a value that the model must not know must not decide either.
 LISTED_TYPES = ("key", "category", "text")
 HASH_DIGITS = 32
 _BANDS: dict[ListName, "Band"] = {"block": "block", "review": "review", "allow": "approve"}
 
 
 class ListsError(ValueError):
-    """Raised where a file of lists must not be used."""
+    """Raised if a file of lists must not be used."""
 
 
 class Entry(Frozen):
@@ -41,7 +41,7 @@ class Entry(Frozen):
     list: ListName
     field: Name
     value: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{HASH_DIGITS}}}$")]
-    """`hashed_value` of it."""
+    """The field's value as `hashed_value` returns it."""
     reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     by: str
     at: Annotated[float, Field(ge=0)]
@@ -55,16 +55,16 @@ class Entry(Frozen):
 
     @property
     def band(self) -> "Band":
-        """What is to be done with it, where the decision has bands."""
+        """The band of a request that is on the list, if the decision has bands."""
         return _BANDS[self.list]
 
     def decided(self, scored: Scored) -> Scored:
-        """The result of a request that is on the list: its probability and score stay."""
+        """The result of a request that is on the list; its probability and score stay the model's."""
         return scored._replace(is_flagged=self.is_flagging, band=self.band if scored.band else None)
 
     @property
     def told(self) -> dict[str, str]:
-        """What the answer says of it."""
+        """What the answer says about the entry."""
         return {"name": self.list, "field": self.field, "reason": self.reason}
 
 
@@ -74,9 +74,9 @@ class ListFile(Frozen):
     format: Literal[1]
     scorer: str
     serial: Annotated[int, Field(ge=1)]
-    """Counts the versions: an older one is not taken again, and no two are equal."""
+    """Counts the versions, so that no two are equal, and one older than that in use is refused."""
     fingerprint: str
-    """Tells the key by which the values were hashed from another one."""
+    """Identifies the key with which the values were hashed."""
     entries: tuple[Entry, ...]
 
 
@@ -86,7 +86,7 @@ class Lists:
     def __init__(self, version: str, file: ListFile, contract: "Contract", key: bytes) -> None:
         """Prepare the look-up of the fields that the contract has."""
         self.version, self.serial, self._key = version, file.serial, key
-        # The order in which entries of one value are kept is that in which they count.
+        # The entries of one value are kept in order of precedence.
         order = get_args(ListName)
         by_field: dict[str, dict[str, list[Entry]]] = {}
         for entry in sorted(file.entries, key=lambda entry: order.index(entry.list)):
@@ -96,11 +96,11 @@ class Lists:
         self._order = order
 
     def found(self, requests: Sequence[BaseModel], now: float) -> list[Entry | None]:
-        """The entries that decide requests; None of those of which no value is on a list now."""
+        """The entry that decides each request; None if no value of the request is on a list now."""
         return [self._found(vars(request), now) for request in requests]
 
-    def found_in(self, rows: Any, now: float) -> list[Entry | None]:  # noqa: ANN401 - a table of pandas, which no function has
-        """The same of the rows of a table."""
+    def found_in(self, rows: Any, now: float) -> list[Entry | None]:  # noqa: ANN401 - a table of pandas, which the function lacks
+        """As `found`, for the rows of a table."""
         fields = [field for field in self._by_field if field in rows]
         if not fields:
             return [None] * len(rows)
@@ -110,7 +110,7 @@ class Lists:
     def _found(self, request: Mapping[str, Any], now: float) -> Entry | None:
         strongest: Entry | None = None
         for field, entries in self._by_field.items():
-            # The next version of the model may lack a field while its lists are on the way.
+            # A swap replaces the model before its lists, so a request may lack a field that they still look up.
             if (value := request.get(field)) is None:
                 continue
             for entry in entries.get(hashed_value(field, value, self._key), ()):
@@ -123,12 +123,12 @@ class Lists:
 
 
 def hashed_value(field: str, value: str, key: bytes) -> str:
-    """What a list has of a field's value."""
+    """The keyed hash by which a list holds a field's value."""
     return hmac.digest(key, f"list\0{field}\0{value}".encode(), "sha256").hex()[:HASH_DIGITS]
 
 
 def fingerprint(key: bytes) -> str:
-    """What a file of lists has of the key."""
+    """The hash by which a file of lists identifies the key."""
     return hashed_value("", "fingerprint", key)
 
 
@@ -138,7 +138,7 @@ def lists_key(scorer: str, version: str) -> str:
 
 
 def lists_version(content: str) -> str:
-    """The version of lists, by their content without the signatures."""
+    """The version of lists: a hash of their content without the signatures."""
     return sha256(content.encode()).hexdigest()[:12]
 
 
@@ -150,7 +150,7 @@ def lists_statement(content: str) -> bytes:
 def read_lists(store: Store, scorer: str, version: str, public_keys: tuple[bytes, ...], key: bytes) -> ListFile:
     """The lists of a version, verified; with public keys they must be signed by one of them.
 
-    Raises StoreError where they cannot be read, ListsError where they must not be used.
+    Raises StoreError if they cannot be read, ListsError if they must not be used.
     """
     name = lists_key(scorer, version)
     return parse_lists(store.read(name, MAX_LISTS_BYTES), f"{store}/{name}", scorer, version, public_keys, key)
@@ -159,7 +159,7 @@ def read_lists(store: Store, scorer: str, version: str, public_keys: tuple[bytes
 def parse_lists(  # noqa: PLR0913, PLR0917 - what is read, and all that is checked
     envelope: bytes, where: str, scorer: str, version: str, public_keys: tuple[bytes, ...], key: bytes
 ) -> ListFile:
-    """As `read_lists`, of the content of a file."""
+    """As `read_lists`, from the content of a file."""
     try:
         outer: Mapping[str, Any] = json.loads(envelope)
         content, signatures = outer["lists"], outer["signatures"]

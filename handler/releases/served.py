@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A scorer that answers, and its shadow if there is one."""
+    """A scorer that answers, with its shadow and its lists if there are any."""
 
     scorer: Scorer
     shadow: Shadow | None = None
     lists: "Lists | None" = None
-    """Where a pointer names some: what decides a request whatever its score."""
+    """The lists that the pointer names, which decide a request whatever its score."""
 
 
 class Slot:

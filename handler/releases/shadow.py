@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from handler.scoring.scorer import Scored, Scorer
 
-# So many failures or slow answers disable a shadow until the pointer is updated; a success takes back a quarter of one.
+# Failures or slow answers that disable a shadow until the pointer is updated; a success takes back a quarter of one.
 MAX_STRIKES = 20
 STRIKES_PER_SUCCESS = 0.25
-# The time budget: about twenty times what one request takes, plus three times that for each of a batch.
+# The time budget of a call: a fixed part of at least twenty times what one request takes, and a part for each request.
 SLOW_SECONDS, SLOW_SECONDS_EACH = 0.005, 0.0002
 
 logger = logging.getLogger(__name__)
 
 
 class Shadow:
-    """A version that is scored beside the one that serves."""
+    """A version that scores requests beside the one that serves."""
 
     def __init__(self, scorer: Scorer) -> None:
         """Start without strikes."""
@@ -38,11 +38,11 @@ class Shadow:
     def scores(
         self, body: bytes | bytearray, *, is_batch: bool, completed: Sequence[BaseModel] = (), history: str = ""
     ) -> Sequence[Scored | str]:
-        """Its scores of a body's requests, parsed by its own contract; the exception's name if it fails.
+        """The shadow's scores of a body's requests, parsed by its own contract; the exception's name if it fails.
 
-        `completed` are the same requests as the serving version read them, whose history has the id `history`: a shadow
-        with the same one takes the features of the past from there, one with another has none. Empty once it is
-        disabled.
+        `completed` are the same requests as the serving version read them, whose history has the id `history`. A shadow
+        with the same history takes the features of the past from them; a shadow with another history has none. The
+        result is empty once the shadow is disabled.
         """
         if self.is_disabled:
             return ()

@@ -26,7 +26,7 @@ class SignatureError(ValueError):
 
 
 def signature_name(key: bytes) -> str:
-    """The name of the file beside a manifest with the signature by a raw public key: one per key, for key rotation."""
+    """The name of the file with a manifest's signature for a raw public key: one file per key, for key rotation."""
     return f"manifest.{sha256(key).hexdigest()[:8]}.sig"
 
 

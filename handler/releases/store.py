@@ -2,7 +2,7 @@
 
     <scorer>/pointer.json              the current, previous and shadow version: the only file that changes
     <scorer>/history/<serial>.json     every earlier pointer
-    <scorer>/releases/<version>.json   by whom a version was released, when, from which commit; beside it the OpenAPI
+    <scorer>/releases/<version>.json   who released a version, when, from which commit; beside it the OpenAPI
                                        document (.openapi.json) and the SBOM (.cdx.json)
     <scorer>/bundles/<version>/        the bundle of a version
     <scorer>/lists/<version>.json      lists of values that are approved, reviewed or blocked (`handler.releases.lists`)
@@ -69,9 +69,9 @@ class Pointer(Frozen):
     reason: str | None
     gate: dict[str, Any] | None
     """The promotion gate's report, if it ran."""
-    # Not in pointers that have none, so that functions from before there were lists can read them.
+    # Left out of pointers without lists, so that functions that predate lists can read these.
     lists: Annotated[Version | None, Field(exclude_if=lambda lists: lists is None)] = None
-    """The version of the lists, which outlives those of models."""
+    """The version of the lists, which stays when the model's version changes."""
 
     @property
     def position(self) -> tuple[int, str | None, str | None, str | None]:
@@ -150,7 +150,7 @@ class S3Store:
         except (BotoCoreError, HTTPError, OSError) as error:
             raise StoreError(f"{self}/{key} cannot be read: {type(error).__name__}") from error
         if len(content) != answer["ContentLength"]:
-            # Taking a truncated answer for the whole would refuse a sound bundle for good.
+            # If a truncated answer were taken for the whole, a sound bundle would be refused for good.
             raise StoreError(f"{self}/{key} cannot be read: the answer was cut off")
         return content, answer["ETag"]
 
@@ -199,7 +199,7 @@ def read_pointer(store: Store, scorer: str) -> Pointer:
 
 
 def read_bundle(store: Store, scorer: str, version: str, signatures: Sequence[str] = ()) -> dict[str, bytes]:
-    """The files of a released bundle by name, with those signature files that exist; only their size is checked.
+    """The files of a released bundle by name, with the signature files that exist; only sizes are checked.
 
     Raises BundleError if a file is missing or all together exceed MAX_BYTES, StoreError if one cannot be read.
     """

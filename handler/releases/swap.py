@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Keeps the slots of an application at the versions that a store's pointers name."""
 
-    def __init__(  # noqa: PLR0913 - by their names
+    def __init__(  # noqa: PLR0913 - all but two by keyword
         self,
         store: Store,
         slots: Mapping[str, Slot],
@@ -40,10 +40,10 @@ class Watcher:
         meter: StoreMeter | None = None,
         lists_key: bytes = b"",
     ) -> None:
-        """Watch a store for these slots (by scorer), looking at it every so many `seconds`.
+        """Watch a store for these slots (by scorer), and look at it every `seconds` seconds.
 
-        With public keys, only versions and lists signed by one of them are served. `lists_key` is what the values of
-        lists are hashed with.
+        With public keys, only versions and lists signed by one of them are served. `lists_key` is the key with which
+        the values of lists are hashed.
         """
         self._lists_key = lists_key
         self._store, self._slots, self._seconds = store, slots, seconds
@@ -51,12 +51,12 @@ class Watcher:
         self.counts = Counter[str]()
         """How often a version was swapped in or refused, and how often the store could not be read."""
         self.refused: dict[str, str] = {}
-        """Per scorer why a version that its pointer names is refused."""
+        """By scorer, why a version that its pointer names is refused."""
         self.unreadable: dict[str, str] = {}
-        """Per scorer why its pointer, or a version that it names, cannot be read."""
+        """By scorer, why its pointer, or a version that it names, cannot be read."""
         self._followed: dict[str, Position] = {}
         self._refused_versions: dict[str, tuple[Position, set[str]]] = {}
-        """Per scorer the pointer's position, and the versions refused at that position."""
+        """By scorer, the pointer's position, and the versions refused at that position."""
         self._looked_at = 0.0
         self._looking = Lock()
         self._thread: Thread | None = None
@@ -76,9 +76,9 @@ class Watcher:
             self._looking.release()
 
     def look_if_due(self, budget_seconds: float, *, is_patient: bool = False) -> None:
-        """Look, if a look is due, and wait for it at most the budget.
+        """Start a look if one is due, and wait at most `budget_seconds` for it.
 
-        While a look loads a new version, every caller waits up to its budget, so that loading finishes even where
+        While a look loads a new version, every caller waits up to its budget, so that loading finishes even if
         requests are rare and the process is frozen between them. While the store is merely slow, only the caller that
         started the look waits, and any caller with `is_patient`.
         """
@@ -86,7 +86,7 @@ class Watcher:
             if self._is_loading or is_patient:
                 self._thread.join(budget_seconds)
             return
-        # By the wall clock, which advances while a snapshot waits to be restored. It may also be set back.
+        # Measured by the wall clock, which advances while a snapshot waits to be restored, but may also be set back.
         if 0 <= time() - self._looked_at < self._seconds:
             return
         self._thread = Thread(target=self.look, name="store", daemon=True)
@@ -103,7 +103,7 @@ class Watcher:
         self._stopped.set()
 
     def use_key(self, lists_key: bytes) -> None:
-        """Look up the values of lists by this key from now on; what another one made refused is tried again."""
+        """Look up the values of lists with this key from now on; if it is new, what was refused is tried again."""
         if lists_key != self._lists_key:
             self._lists_key = lists_key
             self._followed.clear()
@@ -151,7 +151,7 @@ class Watcher:
                 logger.warning("%s: now serving %s instead of %s (%.0f ms)", name, scorer.version, before, milliseconds)
         shadow, former = None, slot.served.shadow
         if pointer.action == "lists" and former and former.version == pointer.shadow:
-            # Nobody set it anew: what it did so far counts.
+            # This update changed only the lists, so the shadow keeps its strikes.
             shadow = former
         elif pointer.shadow and (scorer := self._loaded(slot, name, pointer.shadow)):
             shadow = Shadow(scorer)
@@ -159,7 +159,7 @@ class Watcher:
         self._follow_lists(slot, pointer)
 
     def _follow_lists(self, slot: Slot, pointer: Pointer) -> None:
-        """Load the lists that a pointer names; where they are refused the former ones stay."""
+        """Load the lists that a pointer names; if they are refused, the former ones stay."""
         name, served = pointer.scorer, slot.served
         if pointer.lists is None:
             if served.lists:
@@ -168,7 +168,7 @@ class Watcher:
             return
         if pointer.lists in self._refused_versions[name][1]:
             return
-        from handler.releases.lists import Lists, ListsError, read_lists  # noqa: PLC0415 - for deployments with lists alone
+        from handler.releases.lists import Lists, ListsError, read_lists  # noqa: PLC0415 - needed with lists only
 
         try:
             file = read_lists(self._store, name, pointer.lists, self._public_keys, self._lists_key)
@@ -178,7 +178,7 @@ class Watcher:
         if served.lists and file.serial < served.lists.serial:
             self._refuse(name, pointer.lists, f"lists {pointer.lists} are older than {served.lists.version}, in use")
             return
-        # Prepared for the model's fields, which a swap may have changed.
+        # Prepared anew for the model's fields, which a swap may have changed.
         slot.served = replace(served, lists=Lists(pointer.lists, file, served.scorer.contract, self._lists_key))
         if served.lists is None or served.lists.version != pointer.lists:
             self._count(name, SWAPPED)

@@ -59,7 +59,7 @@ class Booster:
     """A loaded model, which scores float32 rows one at a time or in batches."""
 
     def __init__(self, model: bytes, feature_types: Sequence[str]) -> None:
-        """Load a model from the bytes of its UBJSON file; the types as from `handler.scoring.features.feature_types`.
+        """Load a model from the bytes of its UBJSON file, with the types from `handler.scoring.features.feature_types`.
 
         Raises BoosterError if XGBoost cannot read it, or if its number of features differs.
         """
@@ -78,7 +78,7 @@ class Booster:
         self._call("XGBoosterCreate", None, ctypes.c_uint64(0), ctypes.byref(self._handle))
         self._call("XGBoosterLoadModelFromBuffer", self._handle, model, ctypes.c_uint64(len(model)))
         self._call("XGBoosterSetParam", self._handle, b"nthread", b"1")
-        # Kept, because XGBoost would make one for each prediction, and then reads files about processors.
+        # Kept, because XGBoost would otherwise make one for each prediction, and read files about processors for it.
         self._call("XGProxyDMatrixCreate", ctypes.byref(self._proxy))
         n_features = ctypes.c_uint64()
         self._call("XGBoosterGetNumFeature", self._handle, ctypes.byref(n_features))
@@ -104,7 +104,7 @@ class Booster:
         return self._margins(self._flat(vectors), len(vectors))
 
     def changed_margins(self, vector: Sequence[float], changes: Sequence[Mapping[int, float]]) -> list[float]:
-        """The margins of a vector after several changes, each the new values by feature."""
+        """The margins of a vector after each of several changes; a change has the new values by feature."""
         row = (ctypes.c_float * self._width)(*vector)
         rows = (ctypes.c_float * (self._width * len(changes))).from_buffer(bytearray(row) * len(changes))
         for number, change in enumerate(changes):
@@ -113,7 +113,7 @@ class Booster:
         return self._margins(rows, len(changes))
 
     def contributions(self, vectors: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Per vector the exact contribution of each feature to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
+        """Per vector, the exact contribution of each feature to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
         matrix = ctypes.c_void_p()
         rows = self._flat(vectors)
         config = b'{"missing": NaN, "nthread": 1}'

@@ -14,7 +14,8 @@ from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features, feature_types
 
 FORMAT = 4
-# What was released before format 4 does not say with which libraries it was trained.
+# The readable formats, with the keys that each lacks: before format 4, a bundle did not name the libraries it was
+# trained with.
 READABLE: dict[int, set[str]] = {3: {"libraries"}, FORMAT: set()}
 MANIFEST = "manifest.json"
 FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
@@ -52,20 +53,20 @@ class Bundle:
     features: Features
     booster: Booster
     reference: Mapping[str, Any]
-    """Per feature the distribution of the training rows, for the sentences of reasons."""
+    """The distribution of each feature in the training rows, for the sentences of reasons."""
     baseline: Mapping[str, Any]
     """The reference distributions, for warnings and monitoring; written by `training.baseline`."""
     golden: list[dict[str, Any]]
 
     @property
     def libraries(self) -> Mapping[str, str]:
-        """The versions of the libraries that trained the model, by name; empty where the bundle does not say."""
+        """The versions of the libraries that trained the model, by name; empty if the bundle does not name them."""
         versions: Mapping[str, str] = self.manifest.get("libraries", {})
         return versions
 
     @property
     def trained_with(self) -> str | None:
-        """The version of XGBoost among them, or None."""
+        """The version of XGBoost that trained the model, or None."""
         return self.libraries.get("xgboost-cpu") or self.libraries.get("xgboost")
 
 

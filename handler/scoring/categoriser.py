@@ -47,7 +47,7 @@ def categoriser(learned: Mapping[str, Any]) -> Callable[[str], int]:
             return 0
         totals = [weight * len(gram_weights) for weight in base]
         for extras in gram_weights:
-            # By index: to slice such short lists and zip them takes nearly twice as long.
+            # By index, because slicing and zipping such short lists takes nearly twice as long.
             for place in range(0, len(extras), 2):
                 totals[extras[place]] += extras[place + 1]
         second, best = sorted(totals)[-2:]

@@ -1,4 +1,4 @@
-"""Unlikely combinations: values that are common each by itself but rarely occur together.
+"""Unlikely combinations: values that are common individually but rarely occur together.
 
 A dependency tree learned in training: each feature's bin has a log-probability given the bin of one other feature
 (Chow and Liu 1968). A row's score is their sum; a score below that of almost all training rows is unlikely.
@@ -29,7 +29,7 @@ class Combinations:
     def __init__(self, learned: Mapping[str, Any]) -> None:
         """Take the learned `bins`, `parents`, `tables` of log-probabilities, `marginals` and `limit`.
 
-        With `places` they are of the features there, else of all.
+        With `places`, they cover only the features at these positions, else all.
         """
         self._places: Sequence[int] | None = learned.get("places")
         self._binners = tuple(binner(bins) for bins in learned["bins"])

@@ -34,17 +34,17 @@ from handler.scoring.fields import (
 if TYPE_CHECKING:
     from handler.scoring.history import History
 else:
-    # Contracts without a history, most of them, need not import its records.
+    # Most contracts have no history, and need not import its records.
     History = Any
 
 Band = Literal["approve", "review", "block"]
 """What is to be done with a request."""
 Source = Literal["chargeback", "review", "customer", "other"]
-"""How the outcome of a request is known."""
+"""How the outcome of a request became known."""
 SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
-# The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.
+# The level of a category that was rare in training or is unknown, and of a text that resembles nothing known.
 OTHER = "other"
 ANSWER_KEYS = frozenset(
     {
@@ -73,7 +73,7 @@ class DerivedFeature(Frozen):
     product: tuple[str, str] | None = None
     unit: str | None = None
     reason: DeclaredReason = None
-    # Written only where they are declared, so that other scorers' manifests, and so their versions, stay as they were.
+    # Written only if declared, so that the manifests of other scorers, and with them their versions, do not change.
     hour_of_day: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
     """The time column: the feature is its hour in UTC, 0 to 23."""
     day_of_week: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
@@ -87,12 +87,12 @@ class DerivedFeature(Frozen):
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """The names of the operation's two fields, in order; none where it reads the time."""
+        """The names of the operation's two fields, in order; empty if it reads the time."""
         return self.ratio or self.product or ()
 
     @property
     def time(self) -> str | None:
-        """The time column that the operation reads; None where it reads fields."""
+        """The time column that the operation reads; None if it reads fields."""
         return self.hour_of_day or self.day_of_week
 
 
@@ -100,7 +100,7 @@ def _read_history(value: object) -> object:
     """The record of a `history` block."""
     if value is None:
         return None
-    from handler.scoring.history import history_of  # noqa: PLC0415 - for contracts that have one alone
+    from handler.scoring.history import history_of  # noqa: PLC0415 - only contracts with a history need it
 
     return history_of(value)
 
@@ -114,41 +114,41 @@ class Contract(Frozen):
     fields: Annotated[dict[Name, DeclaredField], Field(min_length=1)]
     features: dict[Name, DerivedFeature]
     time: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
-    """In a bundle only where the features depend on it."""
+    """The time column; in a bundle only if the features depend on it."""
     history: Annotated[History | None, BeforeValidator(_read_history), Field(exclude_if=_is_absent)] = None
-    """What is remembered of cards, accounts and devices, and the features of it."""
+    """What is remembered about cards, accounts and devices, and the features computed from it."""
 
     @property
     def reads_time(self) -> bool:
-        """Whether a date or a feature is computed with the time of a request."""
+        """Whether a date's age or a feature is computed with the time of a request."""
         return any(field.type == "date" for field in self.fields.values()) or any(
             feature.time for feature in self.features.values()
         )
 
     @property
     def time_key(self) -> str | None:
-        """The key of a request's time; None where the features do not depend on it, and no request may carry it."""
+        """The key of a request's time; None if nothing is computed from it, and then no request may carry it."""
         return self.time if self.reads_time or self.history else None
 
     @property
     def columns(self) -> dict[str, DeclaredField]:
-        """What the model reads: the fields but the keys of entities, then what only the history knows."""
+        """What the model reads: the fields other than keys and audit fields, then what only the history knows."""
         columns = {name: field for name, field in self.fields.items() if field.type not in UNLEARNED_TYPES}
         return columns | self.history.columns(self.fields) if self.history else columns
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The fields that name entities and are no features."""
+        """The fields that name entities; they are not features."""
         return tuple(name for name, field in self.fields.items() if field.type == "key")
 
     @property
     def audited(self) -> tuple[str, ...]:
-        """The fields by whose values the decisions are compared, and that are no features."""
+        """The audit fields, by whose values the decisions are compared; they are not features."""
         return tuple(name for name, field in self.fields.items() if field.type == "audit")
 
     @property
     def customer_reasons(self) -> dict[str, CustomerReason]:
-        """What a customer is told of each feature of which anything is declared."""
+        """The reasons that are declared for customers, by feature."""
         declared = [(field.categories or name, field.reason) for name, field in self.fields.items()]
         declared += [(name, feature.reason) for name, feature in self.features.items()]
         declared += [(name, feature.reason) for name, feature in self.history.features.items()] if self.history else []
@@ -156,7 +156,7 @@ class Contract(Frozen):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the features are computed from: the columns, then, if a feature depends on it, the time."""
+        """What the features are computed from: the columns, then the time if a date or a feature depends on it."""
         return tuple(filter(None, (*self.columns, self.time if self.reads_time else None)))
 
     @model_validator(mode="after")
@@ -233,7 +233,7 @@ def request_model(
     fields: dict[str, Any] = {}
     date: Any = None
     if contract.time_key:
-        from handler.scoring.times import date_annotation, time_annotation  # noqa: PLC0415 - for scorers that read it alone
+        from handler.scoring.times import date_annotation, time_annotation  # noqa: PLC0415 - only needed with a time
 
         # The time comes before the dates, which are compared with it.
         fields[contract.time_key] = (time_annotation(clock), Field(default_factory=clock))
@@ -247,18 +247,18 @@ def request_model(
     model: type[BaseModel] = create_model(f"{title.title()}Request", __config__=config, **fields)
     for name in contract.columns:
         if name not in contract.fields:
-            # What only the history knows is missing until it is looked up; no request can carry it.
+            # A feature that only the history knows is None until it is looked up; no request can carry it.
             setattr(model, name, None)
     return model
 
 
 def _whole(value: object) -> object:
-    """14 for 14.0, because many clients send integers so; any other value unchanged."""
+    """14 for 14.0, because many clients send integers as 14.0; any other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def key_text(value: object) -> object:
-    """The text of a whole number, because many keys are numbers; any other value unchanged, which the text refuses.
+    """The text of a whole number, because many keys are numbers; any other value unchanged.
 
     >>> key_text(17), key_text(17.0), key_text("0017"), key_text(1.5), key_text(True)
     ('17', '17', '0017', 1.5, True)
@@ -268,7 +268,7 @@ def key_text(value: object) -> object:
 
 
 def _key(value: object) -> str:
-    """The text of a request's key; raises PydanticCustomError where it is neither a text nor a whole number."""
+    """The text of a request's key; raises PydanticCustomError if it is neither a text nor a whole number."""
     text = key_text(value)
     if not isinstance(text, str):
         raise PydanticCustomError("key_type", "Input should be a string or a whole number")
@@ -316,7 +316,7 @@ class Refusal(BaseModel):
 
 
 class Reason(BaseModel):
-    """One feature's exact contribution to a decision; for a customer, only what is declared for one."""
+    """One feature's exact contribution to a decision; for a customer, only the code and text declared for it."""
 
     field: str | None = None
     value: float | str | None = None
@@ -353,7 +353,7 @@ class Changed(BaseModel):
 
 
 class WouldPass(BaseModel):
-    """The smallest change that would have led to a lower band; no changes where none does."""
+    """The smallest change that would have led to a lower band; `changes` is empty if none would."""
 
     changes: list[Changed]
     probability: float | None = None

@@ -1,7 +1,7 @@
-"""What is remembered of one entity, and the features of its past: the same code for training and serving.
+"""What is remembered about one entity, and the features of its past: the same code for training and serving.
 
-`EntityPast.values(state, event)` and `EntityPast.add(state, event)` are pure: they read and write nothing. A state is a
-function of the set of its events, not of the order in which they came, as long as none is later than `lateness`.
+`EntityPast.values(state, event)` and `EntityPast.add(state, event)` do no I/O; `add` changes the state it is given. A
+state depends on the set of its events, not on the order of their arrival, as long as none comes later than `lateness`.
 """
 
 from array import array
@@ -25,19 +25,19 @@ from handler.scoring.history import (
     seconds_of,
 )
 
-# Ticks, and the values in them, that are kept one by one; beyond that the oldest are added to the tiles, even if they
-# are not older than `lateness`: a state has a few kilobytes, whatever the traffic.
+# How many ticks, and values in them, are kept one by one. Beyond that the oldest are moved into the tiles, even if they
+# are not older than `lateness`, so that a state has only a few kilobytes whatever the traffic.
 RAW_TICKS, RAW_VALUES = 16, 96
-# No declaration may need more bytes than that for one entity: each request reads and writes them.
+# The bytes that a declaration may need at most for one entity, because each request reads and writes them.
 MOST_BYTES, _INTEGER_BYTES = 32_000, 8
-# Ids of the latest events, by which a request that is sent again is known.
+# How many ids of the latest events are kept, by which a request that is sent again is recognised.
 N_IDS = 32
-# There is no value, such as no largest amount of events without any.
+# Stands for a value that does not exist, such as the largest amount if no event has one.
 NONE = -(2**62)
 _LARGEST = 2**62
-# The place of the frauds among the totals of a tile, the last.
+# The place of the frauds among the totals of a tile: the last.
 FRAUDS = -1
-# An entity's risk counts as many events more, with the frauds that are usual.
+# A fraud rate is smoothed by this many additional events with the usual share of frauds.
 PRIOR_EVENTS = 20
 
 
@@ -51,19 +51,19 @@ class Event(NamedTuple):
     time: int
     """In seconds, rounded down to the resolution."""
     measures: Sequence[int | None]
-    """Per measured field its value in whole units, None where it is missing."""
+    """The value of each measured field in whole units; None if it is missing."""
     values: Sequence[int | None]
-    """Per remembered field the hash of its value, None where it is missing."""
+    """The hash of each remembered field's value; None if it is missing."""
     id: int | None = None
     """The hash of the request's id."""
 
 
 class Tick(NamedTuple):
-    """The events of one time: their totals, and per remembered field its values."""
+    """The events of one time: their totals, and the values of each remembered field."""
 
     time: int
     totals: list[int]
-    """The number of events, and per measured field the number of values, their sum and the largest."""
+    """The number of events, then for each measured field the number of values, their sum and the largest."""
     values: list[list[int]]
 
 
@@ -72,28 +72,28 @@ class State:
     """The past of one entity."""
 
     first: int = NONE
-    """The first event since it was forgotten last, among those in the tiles."""
+    """The time of the first event in the tiles since the entity was last forgotten."""
     last: int = NONE
-    """The last event in the tiles."""
+    """The time of the last event in the tiles."""
     id_times: array[int] = field(default_factory=lambda: array("q"))
     """The times of the latest requests that have an id, ascending."""
     ids: array[int] = field(default_factory=lambda: array("q"))
-    """The hashes of their ids, ascending where times are equal."""
+    """The hashes of their ids, ascending among equal times."""
     raw: list[Tick] = field(default_factory=list)
     """The latest ticks, ascending, which are not in the tiles."""
     tiles: list[list[array[int]]] = field(default_factory=list)
-    """Per step the numbers of the tiles, ascending, and a column for each of their totals."""
+    """For each step, the numbers of its tiles, ascending, and a column for each of their totals."""
     seen: list[dict[int, int]] = field(default_factory=list)
-    """Per remembered field the last time of each of its most recent values."""
+    """For each remembered field, the last time of each of its most recent values."""
 
 
 class Part(NamedTuple):
-    """What is remembered of an entity for some of its features."""
+    """The part of a state that some of the entity's features need."""
 
     most_bytes: int
-    """How large it is at most."""
+    """Its largest possible size."""
     remedy: str
-    """What makes it smaller."""
+    """The change of the declaration that makes it smaller."""
 
 
 Take = Callable[[State, Sequence[Tick], Event], float]
@@ -101,12 +101,12 @@ Total = Callable[[State, Sequence[Tick], int], int]
 
 
 def hash_of(text: str) -> int:
-    """The 64 bits by which a value or an id is remembered."""
+    """The 64-bit hash by which a value or an id is remembered."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def whole(value: float | None, scale: int) -> int | None:
-    """A measured value in whole units, so that sums are the same in any order; None where it is missing.
+    """A measured value in whole units, so that sums are the same in any order; None if it is missing.
 
     >>> whole(19.99, 100), whole(None, 100), whole(1e15, 100)
     (1999, None, 9000000000000)
@@ -117,7 +117,7 @@ def whole(value: float | None, scale: int) -> int | None:
 
 
 class EntityPast:
-    """The fold of one declared entity."""
+    """Folds events into the state of one declared entity, and computes its features from that."""
 
     def __init__(self, history: History, name: str, fields: Mapping[str, DeclaredField]) -> None:
         """Prepare the features of an entity."""
@@ -132,7 +132,7 @@ class EntityPast:
             max(feature.cap for feature in capped if feature.field == field) for field in self.remembered
         )
         self.shards = entity.shards
-        """Over how many states a store that many use at once may spread the events of one key."""
+        """The number of states over which a store with many concurrent users may spread the events of one key."""
         self._ttl, self._lateness = seconds_of(entity.ttl), seconds_of(history.lateness)
         self._delay, self._usual = round(history.label_delay_days * DAY), history.usual_fraud_rate
         self._n_totals = 1 + 3 * len(self.measured)
@@ -154,7 +154,7 @@ class EntityPast:
         return sum(part.most_bytes for part in self.parts())
 
     def parts(self) -> list[Part]:
-        """What a state consists of: what all have, then the tiles of each step and the values of each field."""
+        """The parts of a state: what every state has, then the tiles of each step and the values of each field."""
         declared, n_steps, n_fields = self._declared.items(), len(self._steps), len(self.remembered)
         n_integers = 4 + n_steps + n_fields + 2 * N_IDS + RAW_TICKS * (1 + self._n_totals + n_fields)
         if self.remembered:
@@ -180,9 +180,9 @@ class EntityPast:
         return State(tiles=tiles, seen=[{} for _ in self.remembered])
 
     def values(self, state: State, event: Event) -> list[float]:
-        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell.
+        """The features of an event, from strictly earlier events; NaN for a feature without a value.
 
-        One whose id was added before, at whatever time, has the features of that time: it does not see itself.
+        An event whose id was added before has the features of that time, so that it does not see itself.
         """
         if event.id is not None and event.id in state.ids:
             event = event._replace(time=state.id_times[state.ids.index(event.id)])
@@ -191,7 +191,7 @@ class EntityPast:
         return [take(state, earlier, event) for take in self._takes]
 
     def add(self, state: State, event: Event) -> bool:
-        """Add an event to the state; False where one with its id was added before."""
+        """Add an event to the state; returns False if one with its id was added before."""
         if event.id is not None and not _remember(state, event.time, event.id):
             return False
         if event.time <= state.last:
@@ -202,7 +202,7 @@ class EntityPast:
         return True
 
     def add_fraud(self, state: State, time: int) -> None:
-        """Count the event of a time as a fraud, in the tile of its day; nothing changes where none can have been."""
+        """Count an event as a fraud, in the tile of its day; nothing changes if the state has no event so late."""
         if time <= self.latest(state):
             number = self._steps.index(DAY)
             nothing = (0, *(0, 0, NONE) * len(self.measured))
@@ -210,9 +210,9 @@ class EntityPast:
             self._settle(state)
 
     def earliest(self, state: State) -> int:
-        """A time before which the state knows of no event; that of its first one, unless it was forgotten since."""
+        """A time before which the state has no event: that of the first event, unless it was forgotten since."""
         first = state.first if state.last != NONE else state.raw[0].time if state.raw else _LARGEST
-        # A tile that holds the first event holds none before it: a step is never longer than a state is remembered.
+        # The tile of the first event holds none before it, because a step is never longer than a state is remembered.
         starts = [
             tiles[0][0] * step
             for step, tiles in zip(self._steps, state.tiles, strict=True)
@@ -221,14 +221,14 @@ class EntityPast:
         return min([first, *starts, *(min(seen.values()) for seen in state.seen if seen)])
 
     def latest(self, state: State) -> int:
-        """The time of the last event; NONE where there is none."""
+        """The time of the last event; NONE if there is none."""
         return state.raw[-1].time if state.raw else state.last
 
     def merged(self, base: State, live: State, as_of: int) -> State:
-        """The state of the events of `base`, all before `as_of`, and of those of `live` from then on.
+        """The state of the events of `base`, all before `as_of`, and of the events of `live` from `as_of` on.
 
-        Equal to the fold of these events. Raises ValueError where `live` does not tell them apart: where it may have
-        events before `as_of`, and that is no midnight in UTC, at which tiles of every step begin.
+        It is equal to the fold of these events. Raises ValueError if `live` may have events before `as_of` and cannot
+        separate them, because `as_of` is not a midnight in UTC, at which tiles of every step begin.
         """
         if as_of % DAY and self.earliest(live) < as_of:
             raise ValueError("the state may have events before the time, which is no midnight in UTC")
@@ -239,7 +239,7 @@ class EntityPast:
             for tick in state.raw:
                 self._compact(state, tick)
             state.raw = []
-            # Where live was forgotten in between, its first event is later than that; else it is base's.
+            # If the entity was forgotten in between, its first event is live's; else it is base's.
             if live.first - state.last > self._ttl:
                 state.first = max(live.first, as_of)
             state.last = live.last
@@ -256,10 +256,10 @@ class EntityPast:
         return state
 
     def united(self, states: Sequence[State]) -> State:
-        """The state of the events of all of these, each of which is in one of them.
+        """The state of the events of several states, each of which is in one of them.
 
-        Equal to the fold of these events but for two things: it has all their ids, and `first` is only the earliest
-        that they tell, because a state that was forgotten in between does not know that others were not.
+        It is equal to the fold of these events with two exceptions: it has all their ids, and `first` is only the
+        earliest that they know, because a state that was forgotten in between cannot tell that the others were not.
         """
         state = self.empty()
         for part in sorted(states, key=_last, reverse=True):
@@ -267,7 +267,7 @@ class EntityPast:
                 state.first, state.last = part.first, part.last
             elif state.first - part.last <= self._ttl:
                 state.first = min(state.first, part.first)
-        # After a load the first has ids that the others still know.
+        # A set, because after a load the first state has ids that the others still have.
         ids = sorted({pair for part in states for pair in zip(part.id_times, part.ids, strict=True)})
         state.id_times, state.ids = (array("q", (pair[place] for pair in ids)) for place in (0, 1))
         for number, columns in enumerate(self._columns):
@@ -308,7 +308,7 @@ class EntityPast:
         return flat.tobytes()
 
     def unpack(self, content: bytes) -> State:
-        """The state of its bytes; raises StateError where they are not those of such a state."""
+        """The state of its bytes; raises StateError if they are not those of such a state."""
         flat = array("q")
         try:
             flat.frombytes(content)
@@ -337,7 +337,7 @@ class EntityPast:
         for columns, length in zip(self._columns, lengths, strict=False):
             tiles = [flat[at : (at := at + length)]]
             for _ in columns:
-                tiles.append(flat[at : (at := at + length)])  # noqa: PERF401 - a list's walrus would not see this one
+                tiles.append(flat[at : (at := at + length)])  # noqa: PERF401 - each slice moves `at` on
             state.tiles.append(tiles)
         if at != len(flat):
             raise IndexError
@@ -356,7 +356,7 @@ class EntityPast:
                     del column[:n_old]
 
     def _is_full(self, raw: Sequence[Tick], latest: int) -> bool:
-        """Whether the oldest tick belongs into the tiles."""
+        """Whether the oldest tick must move into the tiles."""
         if raw[0].time < latest - self._lateness or len(raw) > RAW_TICKS:
             return True
         return bool(self.remembered) and sum(len(values) for tick in raw for values in tick.values) > RAW_VALUES
@@ -368,7 +368,7 @@ class EntityPast:
         return Tick(event.time, totals, [[] if value is None else [value] for value in event.values])
 
     def _add_raw(self, state: State, tick: Tick) -> None:
-        """Add a tick, which becomes the state's own, to those that are kept one by one."""
+        """Add a tick, which then belongs to the state, to those that are kept one by one."""
         raw = state.raw
         place = len(raw) if not raw or raw[-1].time < tick.time else bisect_left(raw, tick.time, key=_time)
         if place == len(raw) or raw[place].time != tick.time:
@@ -400,11 +400,11 @@ class EntityPast:
                 state.first = tick.time
             state.last = tick.time
         elif state.first - tick.time <= self._ttl:
-            # What is later than that comes from before the entity was forgotten.
+            # An event further back dates from before the entity was forgotten.
             state.first = min(state.first, tick.time)
 
     def _add_to_tile(self, tiles: list[array[int]], columns: Sequence[int], number: int, totals: Sequence[int]) -> None:
-        """Add totals, of which the last are the frauds, to a tile."""
+        """Add totals, the last of which is the frauds, to a tile."""
         numbers = tiles[0]
         # Nearly always the last tile, or a new one after it.
         place = len(numbers)
@@ -484,7 +484,7 @@ class EntityPast:
         def total(state: State, earlier: Sequence[Tick], time: int) -> int:
             tiles = state.tiles[number]
             start = (time - window) // step
-            # Tiles with later events are read only by requests that are later than `lateness`.
+            # Only a request that is later than `lateness` reads a tile that also has events after it.
             end = None if state.last < time else bisect_left(tiles[0], -(-time // step))
             values = tiles[column][bisect_left(tiles[0], start) : end]
             for tick in earlier:
@@ -548,7 +548,7 @@ class EntityPast:
         return fraud_rate
 
     def _latest(self, state: State, earlier: Sequence[Tick], time: int) -> int:
-        """The last event before a time; NONE where there is none that is not forgotten."""
+        """The time of the last event before a time; NONE if there is none, or the entity was forgotten since."""
         latest = earlier[-1].time if earlier else state.last
         return latest if time - self._ttl <= latest < time else NONE
 
@@ -568,12 +568,12 @@ class EntityPast:
 
 
 def _fields(declared: Mapping[str, HistoryFeature], takes: Sequence[str]) -> tuple[str, ...]:
-    """The fields that features of these kinds read, in an order that does not depend on that of the declaration."""
+    """The fields that features of these kinds read, sorted, so that the order of the declaration does not matter."""
     return tuple(sorted({feature.field for feature in declared.values() if feature.field and feature.take in takes}))
 
 
 def _remember(state: State, time: int, identifier: int) -> bool:
-    """Add an id to the latest ones; False where it is among them."""
+    """Add an id to the latest ones; returns False if it is among them already."""
     times, ids = state.id_times, state.ids
     if identifier in ids:
         return False
@@ -588,7 +588,7 @@ def _remember(state: State, time: int, identifier: int) -> bool:
 
 
 def _united(parts: Sequence[Sequence[array[int]]], columns: Sequence[int]) -> list[array[int]]:
-    """Tiles of several states as one: their totals are added, of largest values the largest counts."""
+    """The tiles of several states as one: sums are added, and of largest values the largest is kept."""
     numbers = sorted({number for tiles in parts for number in tiles[0]})
     place_of = {number: place for place, number in enumerate(numbers)}
     places = [[place_of[number] for number in tiles[0]] for tiles in parts]

@@ -1,7 +1,7 @@
 """Feature encoding: one row of field values -> one vector of numbers, the same code for training and serving.
 
-Numbers are not scaled, and missing ones are NaN; categories become the codes of a learned vocabulary, where code 0 is
-"other": rare in training, or unknown. A date becomes its age in days at the request's time.
+Numbers are not scaled, and missing ones are NaN; categories become the codes of a learned vocabulary, in which code 0
+is "other": rare in training, or unknown. A date becomes its age in days at the request's time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +28,11 @@ class Features:
     names: tuple[str, ...]
     units: tuple[str | None, ...]
     labels: tuple[tuple[str, ...] | None, ...]
-    """Per feature the labels of its codes (a flag's are 0 and 1), or None for a number."""
+    """For each feature, the level that each code stands for (a flag has the codes 0 and 1); None for a number."""
     encoders: tuple[Encoder, ...]
-    """Per field the function from its value (None or NaN: missing) to its feature."""
+    """For each field, the function from its value (None or NaN if missing) to its feature."""
     derived: tuple[tuple[Operation, int, int], ...]
-    """Per derived feature the operation and the positions of its two operands."""
+    """For each derived feature, the operation and the positions of its two operands."""
     dates: tuple[int, ...]
     """The positions of the fields that are dates, whose features are their ages."""
     of_time: Mapping[int, Literal["hour_of_day", "day_of_week"]]
@@ -48,7 +48,7 @@ class Features:
         return vector
 
     def display(self, index: int, value: float) -> float | str | None:
-        """A feature's value for a reader: the label of a code, None for missing, else the number."""
+        """A feature's value for a reader: the level of a code, None for missing, else the number."""
         if value != value:  # noqa: PLR0124 - only NaN differs from itself; math.isnan is slower
             return None
         labels = self.labels[index]
@@ -85,7 +85,8 @@ def feature_types(contract: Contract) -> list[str]:
 def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
     """The features in a prediction record: per feature its position, its name, and whether its value is hashed.
 
-    Private values are left out, and so are features computed from them, which would reveal them.
+    Fields that are declared `private: omit` are left out, and so are features computed from them, which would reveal
+    them.
     """
     fields = list(contract.columns.items())
     omitted = {name for name, field in fields if field.private == "omit"}
@@ -103,7 +104,7 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
 
 
 def age_in_days(date: float, time: float) -> float:
-    """The days from a date to a time, both in seconds: 0 where the date is the later one, missing where there is none.
+    """The days from a date to a time, both in seconds: 0 if the date is the later one, NaN if it is missing.
 
     >>> age_in_days(0.0, 129_600.0), age_in_days(60.0, 0.0)
     (1.5, 0.0)

@@ -1,4 +1,4 @@
-"""The declared field of a request, and the frozen record that all declarations are."""
+"""The declaration of one field of a request, and the frozen base class of all declarations."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 # Every integer up to here is exact in float64 and finite in float32.
 LARGEST_NUMBER = 1e15
-# Dates are learned as ages in days, and times as hours; here, because `times` is imported by few scorers only.
+# For ages in days and hours of the day. They are defined here, because few scorers import `times`.
 SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
 
 FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key", "audit"]
@@ -15,7 +15,7 @@ NUMERIC_TYPES = ("number", "money", "count")
 # A feature computed from two fields reads numbers, and the ages of dates.
 OPERAND_TYPES = (*NUMERIC_TYPES, "date")
 STRING_TYPES = ("category", "text", "key", "audit")
-# No features: what names an entity of the history, and what the model is only judged by.
+# Fields that are not features: those that name a history's entities, and those by which the model is only judged.
 UNLEARNED_TYPES = ("key", "audit")
 CHANGEABLE_TYPES = (*NUMERIC_TYPES, "category", "flag")
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
@@ -30,7 +30,7 @@ class Frozen(BaseModel):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as JSON: pydantic's own pickle contains a set, whose order differs between runs.
 
-        Only what was given, so that a copy in another process still knows what was not.
+        Only the fields that were set are included, so that a copy in another process knows which ones were not.
         """
         return _unpickled, (type(self), self.model_dump_json(exclude_unset=True))
 
@@ -40,13 +40,13 @@ def _unpickled(kind: type[Frozen], content: str) -> Frozen:
 
 
 class CustomerReason(Frozen):
-    """What the person whose request it is may be told of a feature."""
+    """What the customer who made a request may be told about a feature."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
     text: Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
-# Not in bundles that do not declare it: they, and their versions, are those of before.
+# Left out of bundles that do not declare it, so that these, and with them their versions, do not change.
 DeclaredReason = Annotated[CustomerReason | None, Field(exclude_if=lambda reason: reason is None)]
 
 
@@ -61,7 +61,7 @@ class DeclaredField(Frozen):
     required: bool = False
     max_length: Annotated[int, Field(ge=1, le=4096)] = 256
     min_rows: Annotated[int, Field(ge=1)] = 20
-    """A category in fewer training rows than this has the code of "other"."""
+    """A level in fewer training rows than this has the code of "other"."""
     categories: Name | None = None
     """The name of the feature with a text's learned category."""
     catalogue: str | None = None
@@ -71,10 +71,10 @@ class DeclaredField(Frozen):
     private: Literal["omit", "hash"] | None = None
     """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
     reason: DeclaredReason = None
-    """What the customer is told where the feature of this value raises the risk."""
+    """What the customer is told if this value's feature raises the risk."""
     # As above.
     changeable: Annotated[bool, Field(exclude_if=lambda changeable: not changeable)] = False
-    """Whether a what-if may say that another value would have passed."""
+    """Whether a what-if may say that the request would have passed with another value of this field."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -100,7 +100,7 @@ class DeclaredField(Frozen):
 
     @property
     def lowest(self) -> float:
-        """The smallest value of the feature: that of a request or, of a date, its age."""
+        """The smallest value of the feature, which for a date is its age."""
         if self.min is not None:
             return self.min
         return 0.0 if self.type in {"count", "date"} else -LARGEST_NUMBER

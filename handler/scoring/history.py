@@ -1,6 +1,6 @@
-"""The `history` block of a contract: what is remembered of each card, account or device, and the features of it.
+"""The `history` block of a contract: what is remembered about each card, account or device, and the features of it.
 
-Imported by contracts that have one alone. `handler.scoring.entity_state` computes the features.
+Imported only by contracts that have one. `handler.scoring.entity_state` computes the features.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ MINUTE, HOUR, DAY = 60, SECONDS_AN_HOUR, SECONDS_A_DAY
 _SECONDS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 FINEST_STEP = 5 * MINUTE
-# A window moves in steps: up to so many seconds long in these. Finer steps would need a larger state.
+# The start of a window moves in steps: (longest window, its step). Finer steps would need a larger state.
 _STEPS = ((HOUR, FINEST_STEP), (DAY, HOUR), (7 * DAY, 6 * HOUR), (90 * DAY, DAY))
 LONGEST_WINDOW = 90 * DAY
 LONGEST_TTL = 400 * DAY
-# Of an entity's values the most recent are remembered; at most so many.
+# How many of a field's most recent values may be remembered for an entity.
 MOST_VALUES = 64
-# Values are summed as whole numbers: cents, or millionths, up to this many of them.
+# Values are summed as whole numbers (of cents, or of millionths), each clipped to this.
 LARGEST_MEASURE = 9_000_000_000_000
-# Each request of an entity reads all of its shards.
+# Limited, because each request of an entity reads all of its shards.
 MOST_SHARDS = 16
 
 Take = Literal["count", "sum", "mean", "max", "since_last", "since_first", "distinct", "seen", "fraud_rate"]
@@ -75,29 +75,29 @@ def _with_empty(ignore: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _checked_resolution(value: str) -> str:
-    # All steps in which windows move are multiples of the finest, and so must be of the ticks: an event of a tick that
-    # two steps share would be in either.
+    # Every step is a multiple of the finest, so a tick whose length divides it lies within one step. An event of a tick
+    # that spans two steps could be counted in either.
     if FINEST_STEP % seconds_of(value):
         raise ValueError(f"must divide 5 minutes, such as 1s, 10s, 1m or 5m; it is {value!r}")
     return value
 
 
 def step_of(window: int) -> int:
-    """The step in which the start of a window of so many seconds moves."""
+    """The step in which the start of a window moves, for its length; both in seconds."""
     return next(step for longest, step in _STEPS if window <= longest)
 
 
 class Entity(Frozen):
-    """Whose past is remembered: the value of one field, or the values of several together."""
+    """An entity whose past is remembered, named by the value of one field, or by the values of several together."""
 
     key: Name | tuple[Name, ...]
     ttl: Duration = "90d"
-    """How long without an event until it is forgotten."""
+    """How long after its last event it is forgotten."""
     ignore: Annotated[tuple[str, ...], AfterValidator(_with_empty)] = ("",)
     """Keys that stand for no entity; an empty one is always among them."""
-    # Not in bundles that do not need it: they, and their versions, are those of before.
+    # Left out of bundles that do not need it, so that these, and with them their versions, do not change.
     shards: Annotated[int, Field(ge=1, le=MOST_SHARDS, exclude_if=lambda shards: shards == 1)] = 1
-    """Over how many items of a table the events of one key are spread."""
+    """The number of items of a table over which the events of one key are spread."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -113,9 +113,9 @@ class HistoryFeature(Frozen):
     field: Name | None = None
     over: Duration | None = None
     cap: Annotated[int, Field(ge=1, le=MOST_VALUES)] = 25
-    """Of distinct and seen: how many of the most recent values are remembered."""
+    """For `distinct` and `seen`, how many of the most recent values are remembered."""
     reason: DeclaredReason = None
-    """What the customer is told where this raises the risk."""
+    """What the customer is told if this feature raises the risk."""
 
     @property
     def window(self) -> int:
@@ -145,16 +145,16 @@ class HistoryFeature(Frozen):
 
 
 class History(Frozen):
-    """The whole block."""
+    """The `history` block."""
 
     resolution: Annotated[Duration, AfterValidator(_checked_resolution)] = "1s"
     """Times are rounded down to it; it divides the finest step."""
     lateness: Duration = "10m"
     """How long events are kept one by one, so that the order of their arrival does not matter."""
     warmup_days: Annotated[float, Field(ge=0)] = 0.0
-    """The first rows, from which the past is learned and the model is not."""
+    """The days of the first rows, which add to the past but do not train the model."""
     label_delay_days: Annotated[float, Field(ge=0)] = 0.0
-    """Not declared here: that of `split`."""
+    """Not declared here, but copied from `split`."""
     usual_fraud_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Not declared but learned: the share of frauds among the training rows."""
     entities: Annotated[dict[Name, Entity], Field(min_length=1, max_length=8)]
@@ -192,7 +192,7 @@ class History(Frozen):
         return {name: feature for name, feature in self.features.items() if feature.entity == entity}
 
     def check_fields(self, fields: Mapping[str, DeclaredField], reserved: Sequence[str]) -> None:
-        """Raise ValueError where a key or a field is not declared, or has a type that does not suit."""
+        """Raise ValueError if a key or a field is not declared, or has an unsuitable type."""
         keys = sorted(name for name, field in fields.items() if field.type in {"key", "category"})
         numbers = sorted(name for name, field in fields.items() if field.type in NUMERIC_TYPES)
         read = {key for entity in self.entities.values() for key in entity.keys}
@@ -232,17 +232,17 @@ class History(Frozen):
         }
 
     def is_recorded(self, fields: Mapping[str, DeclaredField]) -> bool:
-        """Whether prediction records may tell of it: not where one of the fields that it reads is left out of them."""
+        """Whether prediction records may include the history: not if a field that it reads is left out of them."""
         read = {name for entity in self.entities.values() for name in entity.keys}
         read |= {feature.field for feature in self.features.values() if feature.field}
         return not any(fields[name].private == "omit" for name in read | (self.features.keys() & fields.keys()))
 
     def learned(self, label_delay_days: float, fraud_rate: float) -> Self:
-        """The same with when labels are known, and the share of frauds that is usual."""
+        """A copy with the delay after which labels are known, and the usual share of frauds."""
         return self.model_copy(update={"label_delay_days": label_delay_days, "usual_fraud_rate": fraud_rate})
 
     def id_of(self, fields: Mapping[str, DeclaredField]) -> str:
-        """Equal for histories whose states are equal: 12 hexadecimal digits of a hash of all that shapes them."""
+        """12 hexadecimal digits of a hash of all that shapes the states: histories with equal ids can share states."""
         content = self.model_dump(mode="json", exclude={"warmup_days", "usual_fraud_rate"})
         for entity in content["entities"].values():
             entity.pop("shards", None)
@@ -255,7 +255,7 @@ class History(Frozen):
 
 
 def scale_of(field: DeclaredField) -> int:
-    """How many whole units of a measure are one of the field's values: values are summed without rounding errors."""
+    """How many whole units make 1 in the field's own unit; whole units are summed without rounding errors."""
     return {"money": 100, "count": 1}.get(field.type, 1_000_000)
 
 

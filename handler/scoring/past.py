@@ -1,4 +1,4 @@
-"""What a request adds to the past of its entities, and learns from it; only scorers with a history import this."""
+"""What a request adds to the past of its entities, and reads from it; only scorers with a history import this."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ class KeyedEvent(NamedTuple):
     """One request as an event of one of its entities."""
 
     key: bytes
-    """The hash of scorer, history, entity and key by which a store knows the state."""
+    """The hash of scorer, history, entity and key under which a store keeps the state."""
     past: EntityPast
     event: Event
     entity: int
@@ -45,7 +45,7 @@ class RequestPast:
         self._resolution = seconds_of(history.resolution)
 
     def events(self, request: BaseModel) -> list[KeyedEvent | None]:
-        """Per entity the request's event; None where the request does not name one."""
+        """For each entity, the request's event; None if the request does not name the entity."""
         time = int(self.time(request) // self._resolution) * self._resolution
         identifier = getattr(request, self._id) if self._id else None
         id_hash = None if identifier is None else self.id_hash(identifier)
@@ -63,7 +63,7 @@ class RequestPast:
         return keyed
 
     def id_hash(self, identifier: str) -> int:
-        """The hash by which a request of this scorer and history is known."""
+        """The hash that identifies a request of this scorer and history by its id."""
         return hash_of(f"{self._scope}{identifier}")
 
     def entity(self, number: int) -> EntityPast:
@@ -71,14 +71,14 @@ class RequestPast:
         return self._entities[number][0]
 
     def stored_key(self, number: int, key: str) -> bytes:
-        """The hash by which a store knows the state of a key of an entity, by the entity's number."""
+        """The hash under which a store keeps the state of a key; `number` is that of the key's entity."""
         return _stored_key(self._entities[number][2], key)
 
     def complete(self, request: BaseModel, values: Sequence[Sequence[float] | None]) -> list[str]:
-        """Set what the request does not carry itself; the names of what stays missing because the store did not answer.
+        """Set the features that the request does not carry; returns those missing because the store did not answer.
 
-        `values` has the features of each entity: none where the request names no entity, None where the store did not
-        answer. Pydantic does not see them, and so counts only what the caller sent.
+        `values` has the features of each entity: none if the request does not name it, None if the store did not
+        answer. They bypass pydantic, whose `model_fields_set` still has only what the caller sent.
         """
         unanswered = []
         attributes = vars(request)
@@ -92,7 +92,7 @@ class RequestPast:
         return unanswered
 
     def complete_like(self, request: BaseModel, other: BaseModel) -> None:
-        """Set what a request does not carry itself as in the same request that another version completed."""
+        """Set the features that a request does not carry, from the same request as another version completed it."""
         attributes, completed = vars(request), vars(other)
         for name in self.names:
             if attributes.get(name) is None:
@@ -104,7 +104,7 @@ def _stored_key(prefix: str, key: str) -> bytes:
 
 
 def _key_reader(entity: Entity) -> Callable[[Any], str | None]:
-    """The function that reads the key of a request, None where there is none."""
+    """The function that reads the key of a request, or returns None if the request has none or an ignored one."""
     ignored = frozenset((*entity.ignore, None))
     if len(entity.keys) == 1:
         value_of = attrgetter(entity.keys[0])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 N_REASONS = 3
 # A golden answer may differ in the last bits, because exp() depends on the platform.
 GOLDEN_TOLERANCE = 1e-9
-# Of golden contributions, whose last bits differ between processors.
+# The decimal digits of golden contributions that must agree, because the last bits differ between processors.
 CONTRIBUTION_DIGITS = 3
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ class Scored(NamedTuple):
     probability: float
     is_flagged: bool
     band: Band | None = None
-    """None where the decision has no bands."""
+    """None if the decision has no bands."""
     score: int | None = None
-    """From 0 to 1000; None where the decision has no scale."""
+    """From 0 to 1000; None if the decision has no scale."""
     contributions: Sequence[float] | None = None
-    """Of each feature, in order, to the calibrated log-odds; None until `Scorer.explained` computes them."""
+    """Each feature's contribution to the calibrated log-odds, in order; None until `Scorer.explained` computes them."""
 
 
 class Answered(NamedTuple):
@@ -73,16 +73,16 @@ class Scorer:
         decision = bundle.manifest["decision"]
         self.threshold: float = decision["threshold"]
         self.block: float | None = decision["block"]["threshold"] if "block" in decision else None
-        """From which probability on a request is blocked; None where the decision has no bands."""
+        """The lowest probability at which a request is blocked; None if the decision has no bands."""
         self.scale: Sequence[float] | None = bundle.baseline["score"]["scale"] if decision.get("score") else None
-        """What probability each score from 1 on exceeds; None where the decision has no scale."""
+        """The probability that each score from 1 on exceeds; None if the decision has no scale."""
         self.control: float = decision.get("control", {}).get("share", 0.0)
-        """The share of the requests to be blocked that is let through; 0 where there is no control group."""
+        """The share of the requests to be blocked that is let through; 0 if there is no control group."""
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
         self.request_model = request_model(bundle.scorer, bundle.contract, example, clock)
         requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # created at run time
         self.batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
-        # The key of an answer with the decision.
+        # The key that has the decision in an answer.
         self.verdict = "is_flagged" if bundle.contract.answer == "probability" else "prediction"
         names = bundle.contract.inputs
         values = attrgetter(*names)
@@ -90,9 +90,9 @@ class Scorer:
         self._id = bundle.contract.id
         self._outliers = Outliers(bundle)
         self.past = _past_of(bundle.scorer, bundle.contract)
-        """Of a scorer with a history: what a request adds to the past, and learns from it."""
+        """What a request adds to the past, and reads from it; None for a scorer without a history."""
         self.whatif: Any = None
-        """What `handler.scoring.whatif.WhatIf` has prepared, since a first request asked for it."""
+        """This scorer's `handler.scoring.whatif.WhatIf`; None until the first request that asks for it."""
         self.display = bundle.features.display
         self.recorded_features = recorded_features(bundle.contract)
         history = bundle.contract.history
@@ -102,7 +102,7 @@ class Scorer:
             for name, field in bundle.contract.fields.items()
             if field.type == "audit" and field.private != "omit"
         ]
-        """The fields by whose values a monitor compares the decisions, and whether records have hashes of them."""
+        """The fields by whose values a monitor compares the decisions, each with whether records hash its values."""
         self.hashed_features = tuple(name for _, name, is_hashed in self.recorded_features if is_hashed)
 
     @cached_property
@@ -131,13 +131,13 @@ class Scorer:
         return log_odds_to_probability(self._slope * margin + self._intercept)
 
     def band(self, probability: float) -> Band | None:
-        """What is to be done with a request of this probability; None where the decision has no bands."""
+        """What is to be done with a request of this probability; None if the decision has no bands."""
         if self.block is None:
             return None
         return "block" if probability >= self.block else "review" if probability >= self.threshold else "approve"
 
     def scaled(self, probability: float) -> int | None:
-        """The score of a probability, from 0 to 1000; None where the decision has no scale."""
+        """The score of a probability, from 0 to 1000; None if the decision has no scale."""
         return None if self.scale is None else bisect_left(self.scale, probability)
 
     def score(self, request: BaseModel) -> Scored:
@@ -176,7 +176,7 @@ class Scorer:
         ]
 
     def explained(self, scored: Sequence[Scored], *, every: bool = False) -> Sequence[Scored]:
-        """The results, those that are flagged, or `every` one, with the contributions that an answer's reasons need."""
+        """The results, with contributions, which reasons need, in those that are flagged or in `every` one."""
         places = [
             place
             for place, result in enumerate(scored)
@@ -191,7 +191,7 @@ class Scorer:
         return explained
 
     def base_log_odds(self, margin: float, contributions: Iterable[float]) -> float:
-        """The log-odds before any reason, so that with the contributions they are the calibrated ones.
+        """The log-odds before any reason, which together with the contributions add up to the calibrated ones.
 
         Not the model's own bias: XGBoost adds up in float32, and the base absorbs the rounding (below 1e-4), so that
         the sum equals the answer's log-odds to the last digit.
@@ -253,7 +253,7 @@ def _largest(shares: Sequence[float]) -> list[int]:
 def _past_of(scorer: str, contract: Contract) -> "RequestPast | None":
     if not contract.history:
         return None
-    from handler.scoring.past import RequestPast  # noqa: PLC0415 - for scorers with a history alone
+    from handler.scoring.past import RequestPast  # noqa: PLC0415 - only scorers with a history need it
 
     return RequestPast(scorer, contract, contract.history)
 
@@ -261,7 +261,7 @@ def _past_of(scorer: str, contract: Contract) -> "RequestPast | None":
 def servable_scorer(bundle: Bundle, where: str) -> Scorer:
     """The scorer as from `verified_scorer`, after it also explained every golden case, singly and as a batch.
 
-    A version that serves must not be replaced by one that scores and cannot answer. Raises BundleError if it cannot.
+    The version that serves must not be replaced by one that can score but not answer. Raises BundleError if it cannot.
     """
     scorer = verified_scorer(bundle, where)
     requests = [scorer.golden_request(case) for case in bundle.golden]
@@ -334,9 +334,9 @@ def verified_scorer(bundle: Bundle, where: str) -> Scorer:
 
 
 def _warn_of_other_reasons(scorer: Scorer, where: str) -> None:
-    """Log a warning where another version of XGBoost than the one in training computes other contributions.
+    """Log a warning if this version of XGBoost computes other contributions than the one in training.
 
-    Raises BundleError where the golden cases cannot tell.
+    Raises BundleError if the golden cases cannot tell.
     """
     bundle, version = scorer.bundle, library_version()
     if bundle.trained_with in {version, None}:

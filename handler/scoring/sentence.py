@@ -17,7 +17,8 @@ def reason_sentence(
 ) -> str:
     """A feature's value, how common it is among the training rows, and its effect on the risk.
 
-    `index` and `value` are the feature's in the vector, `reference` is the bundle's, `contribution` is in log-odds.
+    `index` and `value` are the feature's place and value in the vector, `reference` is the bundle's, and `contribution`
+    is in log-odds.
     """
     name = features.names[index]
     effect = "raises the risk" if contribution > 0 else "lowers the risk" if contribution < 0 else "changes nothing"
@@ -31,7 +32,7 @@ def reason_sentence(
         return f"{name} is {shown}, as in {training['shares'][shown]:.1%} of past requests; {effect}"
     text = f"{name} is {value_text(features, index, shown)}"
     if index in features.of_time:
-        # A day is not above or below others.
+        # An hour or a weekday is not above or below others.
         return f"{text}; {effect}"
     unit = "before the request" if index in features.dates else features.units[index]
     return f"{text}{f' {unit}' if unit else ''}, {_how_unusual(shown, training['percentiles'])}; {effect}"

@@ -1,6 +1,6 @@
-"""The times and dates of requests: texts in ISO 8601 as seconds since 1970, in UTC. Imported by scorers that read them.
+"""The times and dates of requests: texts in ISO 8601 as seconds since 1970, in UTC.
 
-A text without an offset is UTC. Times are read to the microsecond.
+A text without an offset is UTC. Times are read to the microsecond. Imported only by scorers that read them.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-# 1900-01-01 and 2101-01-01: a time outside is a stand-in for an unknown one, or in another unit.
+# 1900-01-01 and 2101-01-01: a time outside this range stands for an unknown one, or is in another unit.
 EARLIEST_SECONDS, END_OF_TIMES = -2_208_988_800.0, 4_133_980_800.0
-# Clocks differ: a time may be so far ahead of the server's clock, and a date of the request's time.
+# Clocks differ, so a request's time may be this far ahead of the server's clock, and a date of the request's time.
 LEEWAY_SECONDS = 300.0
 
 _DATE = {"type": "string", "format": "date"}
@@ -28,7 +28,7 @@ TIME_SCHEMA = {
 
 
 def iso_seconds(text: str) -> float:
-    """The seconds since 1970 of a date or date-time in ISO 8601; raises ValueError where the text is none.
+    """The seconds since 1970 of a date or date-time in ISO 8601; raises ValueError if the text is neither.
 
     >>> iso_seconds("1970-01-02"), iso_seconds("1970-01-01T01:00:00+00:30"), iso_seconds("1969-12-31 23:59:59.5")
     (86400.0, 1800.0, -0.5)
@@ -47,7 +47,7 @@ def iso_text(seconds: float) -> str:
 
 
 def seconds_of_time(value: object, now: float) -> float:
-    """The seconds since 1970 of a time that was sent; raises PydanticCustomError for what is none, ahead or too old."""
+    """The seconds since 1970 of a time that was sent; raises PydanticCustomError if invalid, ahead or too old."""
     seconds = _seconds(value) if isinstance(value, str) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds != seconds:  # noqa: PLR0124 - NaN
         raise PydanticCustomError(
@@ -68,7 +68,7 @@ def seconds_of_time(value: object, now: float) -> float:
 
 
 def time_annotation(clock: Callable[[], float]) -> Any:  # noqa: ANN401 - a type, made at run time
-    """The type of a request's time, which becomes seconds; null is the clock's."""
+    """The type of a request's time, which becomes seconds; null becomes the clock's time."""
 
     def seconds_of(value: object) -> float:
         return clock() if value is None else seconds_of_time(value, clock())
@@ -77,7 +77,7 @@ def time_annotation(clock: Callable[[], float]) -> Any:  # noqa: ANN401 - a type
 
 
 def date_annotation(time: str) -> Any:  # noqa: ANN401 - as above
-    """The type of a date, which becomes seconds; `time` is the name of the request's time, which is read before it."""
+    """The type of a date, which becomes seconds; `time` names the request's time, which is validated before it."""
 
     def seconds_of(value: object, request: ValidationInfo) -> float:
         seconds = _seconds(value) if isinstance(value, str) else None
@@ -89,7 +89,7 @@ def date_annotation(time: str) -> Any:  # noqa: ANN401 - as above
             raise PydanticCustomError(
                 "date_before_1900", "The date is before 1900, as no date of an event is; leave an unknown date out"
             )
-        # Where the time itself is refused, there is nothing to compare with.
+        # If the time itself was refused, there is nothing to compare with.
         latest = request.data.get(time)
         if latest is not None and seconds > latest + LEEWAY_SECONDS:
             raise PydanticCustomError(
@@ -103,7 +103,7 @@ def date_annotation(time: str) -> Any:  # noqa: ANN401 - as above
 
 
 def _seconds(text: str) -> float | None:
-    """As `iso_seconds`; None where the text is none."""
+    """As `iso_seconds`, but None if the text is neither a date nor a date-time."""
     try:
         return iso_seconds(text)
     except ValueError:

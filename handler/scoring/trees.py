@@ -1,4 +1,4 @@
-"""A model's trees in Python, followed as far as the known features decide: what is left are the ways of the others."""
+"""A model's trees in Python, which can be reduced to the splits on some features once the others are known."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ctypes import c_float
@@ -7,24 +7,24 @@ from typing import Any, NamedTuple
 
 
 class Split(NamedTuple):
-    """A node that asks for a feature."""
+    """A node that splits on a feature."""
 
     feature: int
     threshold: float
-    """From which on a number goes to the right; without meaning where there are categories."""
+    """The lowest number that goes to the right; meaningless if the split is by category."""
     categories: frozenset[int] | None
-    """Those that go to the right."""
+    """The codes that go to the right; None if the split is by number."""
     left: "Tree"
     right: "Tree"
     missing: "Tree"
-    """Where a missing value goes: one of the two."""
+    """The branch of a missing value: `left` or `right`."""
 
 
 Tree = Split | float
 
 
 def trees_of(model: Mapping[str, Any]) -> list[Tree]:
-    """The trees of a model as XGBoost's JSON; a leaf is its value."""
+    """The trees of a model that is given as XGBoost's JSON; a leaf is a float, its value."""
     return [_tree(tree) for tree in model["learner"]["gradient_booster"]["model"]["trees"]]
 
 
@@ -37,7 +37,7 @@ def _tree(content: Mapping[str, Any]) -> Tree:
     names = "left_children", "right_children", "default_left", "split_indices", "split_conditions"
     nodes = list(zip(*(content[name] for name in names), strict=True))
     built: dict[int, Tree] = {}
-    # Children stand behind their parents.
+    # Children come after their parents.
     for number in range(len(nodes) - 1, -1, -1):
         left, right, is_left, feature, condition = nodes[number]
         condition = float32(condition)
@@ -50,7 +50,7 @@ def _tree(content: Mapping[str, Any]) -> Tree:
 
 
 def resolved(tree: Tree, row: Sequence[float], moving: Collection[int]) -> Tree:
-    """What is left of a tree once all but some moving features are as in a row of float32 values."""
+    """What is left of a tree if all features but the `moving` ones are as in a row of float32 values."""
     while isinstance(tree, Split):
         feature, threshold, categories, left, right, missing = tree
         if feature in moving:
@@ -69,21 +69,21 @@ def resolved(tree: Tree, row: Sequence[float], moving: Collection[int]) -> Tree:
 
 
 class Sum(NamedTuple):
-    """A sum of trees: those that some features move, and what the others add up to."""
+    """A sum of trees: those that still depend on a feature, and what all others add up to."""
 
     trees: list[Split]
     rest: float
 
     def resolved(self, row: Sequence[float], moving: Collection[int]) -> "Sum":
-        """The sum once all but some moving features are as in a row of float32 values."""
+        """What is left of the sum if all features but the `moving` ones are as in a row of float32 values."""
         return sum_of((resolved(tree, row, moving) for tree in self.trees), self.rest)
 
     def least(self) -> float:
-        """What the sum is never below, whatever values its features take."""
+        """A lower bound of the sum, whatever values its features take."""
         return self.rest + sum(map(_least, self.trees))
 
     def thresholds(self) -> dict[int, list[float]]:
-        """Per feature the numbers, ascending, from which on a node sends a number to the right."""
+        """The thresholds, ascending, of the nodes that split on a number, by feature."""
         by_feature: dict[int, set[float]] = {}
         for tree in self.trees:
             for feature, threshold in _thresholds(tree):
@@ -115,5 +115,5 @@ def _thresholds(tree: Tree) -> Iterator[tuple[int, float]]:
 
 
 def float32(value: float) -> float:
-    """The value as the model compares it: what is too large is infinite."""
+    """The value as the model compares it; one that is too large becomes infinite."""
     return c_float(value).value

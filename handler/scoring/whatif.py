@@ -1,9 +1,9 @@
 """What would have passed: the smallest change of one field, else of two, after which a request leaves its band.
 
-Exact, because the answer of a sum of trees moves only at the thresholds of its nodes: beyond each threshold that the
-request can reach the nearest value is tried, through the features that are computed from the field too, unless a lower
-bound of the sum says that none of them would do. Of two fields that one feature reads some pair is found wherever one
-would pass, not always the nearest. Imported by the first request that asks.
+The search is exact, because a sum of trees changes only at the thresholds of its nodes. It tries the nearest value
+beyond each threshold that a field can cross, by itself or through a feature computed from it, unless a lower bound of
+the sum shows that none would pass. For two fields that one feature reads, it finds a pair whenever one would pass, but
+not always the nearest. Imported by the first request that asks.
 """
 
 from bisect import bisect_left
@@ -24,13 +24,13 @@ from handler.scoring.scorer import Scored, Scorer
 from handler.scoring.sentence import value_text
 from handler.scoring.trees import Sum, float32, resolved, sum_of, trees_of
 
-# So many rows are scored by one call.
+# How many rows one call scores.
 ROWS_AT_ONCE = 1_000
-# Another category, or a value in place of a missing one, counts as a way past all training rows.
+# The distance of another category, or of a value in place of a missing one: as if past all training rows.
 WHOLE = 1.0
-# Between two values that a field can have.
+# The difference between two neighbouring values of a field, by type.
 STEPS = {"money": 0.01, "count": 1.0}
-# How far XGBoost's sum of float32 leaves may be from that of the same leaves here.
+# How far XGBoost's sum of float32 leaves may be from the sum of the same leaves here.
 TOLERANCE = 1e-3
 
 
@@ -42,11 +42,11 @@ NOT_TRIED = {
 
 
 class Change(NamedTuple):
-    """Another value of a field, and how far it is away: the share of the training rows between both values."""
+    """Another value of a field; its distance is the share of the training rows between both values."""
 
     distance: float
     difference: float
-    """In the unit of the field, which tells values apart that no training row lies between."""
+    """The distance in the field's unit, which ranks values that no training row lies between."""
     value: Any
 
 
@@ -56,14 +56,14 @@ class _Changeable:
 
     name: str
     place: int
-    """Among the contract's columns, and so among the features."""
+    """Its place among the contract's columns, and so among the features."""
     field: DeclaredField
     derived: tuple[int, ...]
     """The features that are computed from it."""
 
     @property
     def features(self) -> tuple[int, ...]:
-        """All that move with it."""
+        """All features that move with it."""
         return self.place, *self.derived
 
 
@@ -102,10 +102,10 @@ class WhatIf:
         return tuple(changeable.name for changeable in self._changeable)
 
     def answer(self, request: BaseModel, scored: Scored, ends: float = inf) -> dict[str, Any]:
-        """The smallest change, and what the answer would be after it; without one a sentence that says so.
+        """The smallest change, and what the answer would be after it; if there is none, a sentence that says so.
 
-        Where not everything was tried when the clock (`time.monotonic`) reached `ends`, it is the smallest of what was,
-        and `complete` is False.
+        If the clock (`time.monotonic`) reaches `ends` before everything was tried, it is the smallest change found
+        until then, and `complete` is False.
         """
         values = dict(zip(self._scorer.contract.inputs, self._values(request), strict=True))
         if monotonic() >= ends:
@@ -113,7 +113,7 @@ class WhatIf:
         moving = {feature for changeable in self._changeable for feature in changeable.features}
         row = [float32(value) for value in scored.vector]
         trees = sum_of(resolved(tree, row, moving) for tree in self._trees)
-        # The leaves of the present values add up to the margin, and what is missing is the model's base score.
+        # The margin exceeds the sum of the leaves that the present values reach by the model's base score.
         base = self._scorer.bundle.booster.margin(scored.vector) - trees.resolved(row, ()).rest
         search = _Search(self._scorer, values, scored, trees._replace(rest=trees.rest + base), ends)
         for n_fields in (1, 2):
@@ -136,7 +136,7 @@ class WhatIf:
         changes: Sequence[Change],
         result: Scored,
     ) -> dict[str, Any]:
-        """The answer that tells a change."""
+        """The answer that describes a change."""
         features = self._scorer.bundle.features
         texts, shown = [], []
         for changeable, change in zip(fields, changes, strict=True):
@@ -157,11 +157,12 @@ class _Search:
     """The search for one request."""
 
     def __init__(self, scorer: Scorer, values: Mapping[str, Any], scored: Scored, trees: Sum, ends: float) -> None:
-        """Take the request's values, its result, the trees that changeable fields move, and when to end."""
+        """Take the request's values, its result, the trees that changeable fields affect, and when to end."""
         self._scorer, self._features, self._booster = scorer, scorer.bundle.features, scorer.bundle.booster
         self._n_columns = len(scorer.contract.columns)
         self._values, self._vector, self._trees, self._ends = values, scored.vector, trees, ends
-        # By feature and threshold, of those features that are a field's own: no other field moves what is beyond.
+        # The values beyond a threshold, by (feature, threshold, whether at both ends). Only for features that are a
+        # field's own, because no other field moves these values.
         self._crossed: dict[tuple[int, float, bool], Sequence[float]] = {}
         limit = scorer.block if scored.band == "block" else scorer.threshold
         self._limit: float = limit  # type: ignore[assignment]  # a band to block has a threshold
@@ -169,7 +170,7 @@ class _Search:
     def smallest(self, combined: Iterable[tuple[_Changeable, ...]]) -> tuple[_Found | None, bool]:
         """The nearest change of some combination of fields that leaves the band, and whether all were tried."""
         best, nearest = None, (inf, inf)
-        # Those that share a feature take longest: by then something near may be known.
+        # Combinations that share a feature take longest, so they come last, when something near may be known.
         try:
             for fields in sorted(combined, key=_share_a_feature):
                 self._watch_the_clock()
@@ -183,7 +184,7 @@ class _Search:
     def _groups(
         self, fields: tuple[_Changeable, ...]
     ) -> Iterator[tuple[tuple[_Changeable, ...], tuple[float, float], Iterable[tuple[Change, ...]]]]:
-        """The changes of these fields that may leave the band: the fields in order, a least distance, the changes."""
+        """The changes of these fields that may leave the band, in groups: fields in order, least distance, changes."""
         first, *others = fields
         trees = self._trees_of(self._trees, self._vector, fields)
         if not self._may_leave(trees):
@@ -191,15 +192,16 @@ class _Search:
         if not others:
             yield fields, (0.0, 0.0), ((change,) for change in self._changes_of(first, self._vector, trees))
             return
-        # A feature of both moves with either: then each is taken first, at both ends of each stretch of its values, and
-        # the other beside it. Where any pair of a stretch would do, one of these does.
+        # A feature computed from both moves with either. Then each field takes a turn as the first, with the values at
+        # both ends of each stretch, next to which the other is changed. If any pair of a stretch passes, one of these
+        # does.
         is_shared = _share_a_feature(fields)
         for ordered in permutations(fields) if is_shared else (fields,):
             for change in sorted(self._changes_of(ordered[0], self._vector, trees, both_ends=is_shared)):
                 yield ordered, change[:2], self._pairs(ordered, change, trees)
 
     def _pairs(self, fields: tuple[_Changeable, ...], change: Change, trees: Sum) -> Iterator[tuple[Change, ...]]:
-        """The changes of a second field beside one of the first; none where no value of it would do."""
+        """A change of the first field together with each of the second; none if no value of the second would pass."""
         first, second = fields
         vector = _applied(self._vector, self._moved((first,), (change,)))
         trees = self._trees_of(trees, vector, (second,))
@@ -207,7 +209,7 @@ class _Search:
             yield from ((change, other) for other in self._changes_of(second, vector, trees))
 
     def _trees_of(self, trees: Sum, vector: Sequence[float], fields: Iterable[_Changeable]) -> Sum:
-        """What some fields move of the trees, the others being as in a vector."""
+        """What is left of the trees if only some fields move, and the others are as in a vector."""
         moving = {feature for field in fields for feature in field.features}
         return trees.resolved([float32(value) for value in vector], moving)
 
@@ -217,7 +219,7 @@ class _Search:
     def _first(
         self, fields: tuple[_Changeable, ...], tried: Iterable[tuple[Change, ...]], nearest: tuple[float, float]
     ) -> _Found | None:
-        """The nearest of several changes that leaves the band, if nearer; raises TimeoutError when time is up."""
+        """The nearest change that leaves the band, if nearer than `nearest`; raises TimeoutError when time is up."""
         self._watch_the_clock()
         nearer = [(distance, changes) for changes in tried if (distance := _distance(changes)) < nearest]
         nearer.sort(key=lambda pair: pair[0])
@@ -253,9 +255,9 @@ class _Search:
     def _changes_of(
         self, changeable: _Changeable, vector: Sequence[float], trees: Sum, *, both_ends: bool = False
     ) -> list[Change]:
-        """The changes of one field that may move the trees, the other features being as in the vector.
+        """The changes of one field that may move the trees, with the other features as in the vector.
 
-        Of each stretch of values between two thresholds the nearest one, or those at both of its ends.
+        For each stretch of values between two thresholds: the nearest value, or with `both_ends` those at both ends.
         """
         field, now = changeable.field, self._values[changeable.name]
         if field.type == "flag":
@@ -263,7 +265,7 @@ class _Search:
         if field.type == "category":
             labels = [label for label in self._features.labels[changeable.place] or () if label not in {OTHER, now}]
             return [Change(WHOLE, WHOLE, label) for label in labels]
-        # What is nearest to 0, and next to it, where a quotient has a pole, if the field has steps.
+        # Also the value nearest to 0, where a quotient has a pole, and those next to it if the field has steps.
         step, least = STEPS.get(field.type), min(max(0.0, field.lowest), field.highest)
         tried = {
             least,
@@ -281,7 +283,7 @@ class _Search:
     def _beyond(
         self, changeable: _Changeable, vector: Sequence[float], trees: Sum, *, both_ends: bool
     ) -> Iterator[float]:
-        """The nearest values beyond all thresholds of the trees that a field moves, or those on both sides of them."""
+        """The nearest value beyond each of the trees' thresholds that a field can cross, or those on both sides."""
         thresholds = trees.thresholds()
         for threshold in thresholds.get(changeable.place, ()):
             crossing = changeable.place, threshold, both_ends
@@ -298,7 +300,8 @@ class _Search:
     ) -> Sequence[float]:
         """The value nearest to the present one for which a feature is on the other side of a threshold.
 
-        And one on the same side where it is asked for, or its sign is another, because a quotient has a pole at 0.
+        There is also one on the same side with `both_ends`, or if its sign differs from the present value's, because a
+        quotient has a pole at 0.
         """
         edge = self._solved(changeable, vector, feature, threshold)
         if not abs(edge) <= LARGEST_FLOAT32:
@@ -314,7 +317,7 @@ class _Search:
         return tuple(by_side.values())
 
     def _feature_at(self, changeable: _Changeable, vector: Sequence[float], feature: int, value: float) -> float:
-        """What a feature is where a field has a value, as the model compares it."""
+        """A feature's value, as the model compares it, if a field has a value."""
         place = changeable.place
         encoded = self._features.encoders[place](value)
         if feature != place:
@@ -325,7 +328,7 @@ class _Search:
         return float32(encoded)
 
     def _solved(self, changeable: _Changeable, vector: Sequence[float], feature: int, threshold: float) -> float:
-        """The value of a field at which a feature has a value; NaN where there is none."""
+        """The value of a field at which a feature reaches a threshold; NaN if there is none."""
         if feature == changeable.place:
             return threshold
         _, left, right = self._features.derived[feature - self._n_columns]
@@ -352,13 +355,13 @@ def _share_a_feature(fields: Sequence[_Changeable]) -> bool:
 
 
 def _distance(changes: Sequence[Change]) -> tuple[float, float]:
-    """How far all changes together are."""
+    """The distance and the difference of all changes together."""
     return sum(change.distance for change in changes), sum(change.difference for change in changes)
 
 
 def _around(edge: float, step: float | None) -> set[float]:
     """The values on either side of an edge that a field can have."""
-    # The model compares in float32, which is coarser than cents from some hundred thousand on.
+    # The model compares in float32, which is coarser than cents from about 131,000 on.
     spacing = max(abs(edge), 1e-30) * 2**-23
     near = [edge]
     if step is None or 4 * spacing > step:
@@ -371,7 +374,7 @@ def _around(edge: float, step: float | None) -> set[float]:
 
 
 def _position(percentiles: Sequence[float], value: float) -> float:
-    """Which share of the training rows lies below a value, going on evenly beyond the first and the last one."""
+    """The share of the training rows below a value, continued linearly beyond the smallest and the largest row."""
     lowest, highest = percentiles[0], percentiles[-1]
     width = (highest - lowest) or max(abs(highest), 1.0)
     if value <= lowest:

@@ -1,6 +1,7 @@
 """A request's body: read within a time limit, decompressed within a size limit, parsed by the contract's model.
 
-Not by FastAPI's parameters: these took as long as the model, and answered a number of 5,000 digits with a vague 400.
+FastAPI's parameters are not used: they took as long as the model, and answered a number of 5,000 digits with a vague
+400.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ def _too_large() -> HTTPException:
 
 
 def _decompress(body: bytes | bytearray, encoding: bytes) -> bytes:
-    """The content of a gzip body; never more than the limit and one byte is in memory."""
+    """The content of a gzip body; memory never holds more of it than the limit and one byte."""
     if encoding != b"gzip":
         raise HTTPException(415, "content-encoding must be gzip or identity")
     decompressor = zlib.decompressobj(_GZIP)
@@ -77,7 +78,7 @@ def _decompress(body: bytes | bytearray, encoding: bytes) -> bytes:
 def parsed[T: BaseModel | list[Any]](
     validate: Callable[[bytes | bytearray], T], body: bytes | bytearray, headers: Headers
 ) -> T:
-    """The body as the contract's model; 422 with place and problem, never the value, which may be personal."""
+    """The body as the contract's model; a 422 names place and problem, never the value, which may be personal."""
     try:
         content = validate(body)
     except ValidationError as error:
@@ -86,9 +87,9 @@ def parsed[T: BaseModel | list[Any]](
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         if detail[0]["type"] == "json_invalid":
-            from handler.web.body_problems import body_problem  # noqa: PLC0415 - see there
+            from handler.web.body_problems import body_problem  # noqa: PLC0415 - only such bodies need it
 
-            # The parser's message is a position, which helps only where the syntax is wrong.
+            # The parser's message is a position, which helps only if the syntax is all that is wrong.
             detail[0]["msg"] = body_problem(body, headers) or detail[0]["msg"]
         raise HTTPException(422, detail) from error
     _refuse_doubled_keys(body, content if isinstance(content, list) else (content,))
@@ -98,23 +99,22 @@ def parsed[T: BaseModel | list[Any]](
 def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) -> None:
     """Raise HTTPException: 422 for the first key that an object of the body has more than once.
 
-    The parser would take its last value without a word. `items` are what it made of the objects, which are flat: with a
-    colon for each field, and those in the strings, a body has none left for another key. That takes 0.3 µs to count, a
-    second parser 5.
+    The parser silently takes the last value. `items` are the parsed objects, which are flat: without a doubled key, a
+    body has exactly one colon for each field, besides those in strings. Counting takes 0.3 µs, a second parser 5.
     """
     n_colons = body.count(b":") - sum([len(item.model_fields_set) for item in items])
-    # An escaped colon in a string would make up for that of a key.
     if n_colons == 0:
         return
     texts = _with_colons(items)
+    # An escaped colon in a string would hide the colon of a doubled key.
     if n_colons == sum([text.count(":") for text in texts]) and b"\\u003" not in body:
         return
-    # Dates are no strings any more. Their colons follow a digit, as those of keys never do.
+    # Dates are no longer strings, so their colons are not among these. They follow a digit, as those of keys never do.
     if b"\\u" not in body and n_colons - _after_digits(body) == sum(
         [text.count(":") - _after_digits(text.encode()) for text in texts]
     ):
         return
-    from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
+    from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - only such bodies need it
 
     for index, key in enumerate(doubled_keys(body)):
         if key is not None:
@@ -128,7 +128,7 @@ def refusal(place: str, message: str, error_type: str, *names: str | int) -> HTT
 
 
 def _with_colons(items: Sequence[BaseModel]) -> list[str]:
-    """The strings of these requests that hold a colon."""
+    """The strings of these requests that contain a colon."""
     return [value for item in items for value in vars(item).values() if isinstance(value, str) and ":" in value]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 _UTF_16 = "the body is UTF-16 or UTF-32; send UTF-8"
 _FORM = "the body is a form; send JSON"
 _COMPRESSED = "the body is compressed; send it as it is, or as gzip with the header content-encoding: gzip"
-# How bodies begin that are not JSON in UTF-8: gzip; zip, zstd, zlib; byte order marks; markup; base64 of JSON.
+# The first bytes of bodies that are not JSON in UTF-8: gzip; zip, zstd, zlib; byte order marks; markup; base64 of JSON.
 _BEGINNINGS = (
     ((b"\x1f\x8b",), "the body is gzip without content-encoding; send the header content-encoding: gzip"),
     ((b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"x\x01", b"x\x9c", b"x\xda"), _COMPRESSED),
@@ -33,7 +33,7 @@ def _not_json(body: bytes | bytearray, content_type: bytes) -> str | None:
     for beginnings, problem in _BEGINNINGS:
         if content.startswith(beginnings):
             return problem
-    # By its content first: curl declares what it posts a form unless told otherwise.
+    # The content is checked first, because curl declares any body to be a form unless it gets another content type.
     if content[0] not in b'{["\x00' and (content_type.startswith(_FORMS) or b"=" in content.partition(b"&")[0]):
         return _FORM
     return None
@@ -54,7 +54,7 @@ def _not_utf8(body: bytes | bytearray, content_type: bytes) -> str | None:
 
 
 def doubled_keys(body: bytes | bytearray) -> list[str | None]:
-    """Of each object in a JSON body, in order, a key that it has more than once, or None."""
+    """For each object in a JSON body, in order, a key that it has more than once, or None."""
     doubled: list[str | None] = []
 
     def note(pairs: list[tuple[str, object]]) -> None:

@@ -140,7 +140,7 @@ def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
 
 
 def _parameters(scorer: Scorer) -> list[dict[str, Any]]:
-    """The query parameters of its routes: whatif where a field may change, the customer where a reason is declared."""
+    """The query parameters of a scorer's routes; whatif and reader=customer only if the scorer supports them."""
     can_change = any(field.changeable for field in scorer.contract.fields.values())
     readers = [name for name in READERS if name != "customer" or scorer.contract.customer_reasons]
     reader = _READER | {"schema": {"type": "string", "enum": readers, "default": READERS[0]}}

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
-# Each takes as long as some hundreds of requests.
+# One what-if takes as long as several hundred requests.
 MAX_WHATIF = 20
-# Of all searches of an invocation; Lambda ends one after ten.
+# For all searches of an invocation together; Lambda ends an invocation after ten seconds.
 WHATIF_SECONDS = 5.0
-# Of an id that a caller may have made up.
+# The characters that are recorded of a source id, which a caller may have made up.
 LONGEST_SOURCE = 256
 
 
-# For whom an answer's reasons are.
+# The readers for whom an answer's reasons can be meant.
 READERS = ("analyst", "customer", "auditor")
 
 
@@ -66,7 +66,7 @@ class ScoreEndpoint:
         *,
         is_batch: bool,
     ) -> None:
-        """Answer with the slot's version; `meter`, `recorder`, `history` are None where that is not configured."""
+        """Answer with the slot's version; `meter`, `recorder`, `history` are None if they are not configured."""
         self._slot = slot
         self._history = history
         self._answered = _answered_batch if is_batch else _answered_single
@@ -83,7 +83,7 @@ class ScoreEndpoint:
         served = self._slot.served
         # The warm-up request at the start leaves no trace.
         is_written = scope.get("aws.context", True) is not None
-        # Before the history hears of the request: one that is refused leaves nothing there.
+        # Checked before the history is asked, so that a request that is refused leaves nothing there.
         whatif = _whatif_of(served.scorer) if options.whatif else None
         if options.reader == "customer" and not served.scorer.contract.customer_reasons:
             text = "This scorer declares no reason for customers; ask for the analyst's"
@@ -95,7 +95,7 @@ class ScoreEndpoint:
         if whatif:
             ends = monotonic() + WHATIF_SECONDS
             for request, scored, answer in zip(*answered, strict=True):
-                # What is on a list no other value of a field would have changed.
+                # A list decides whatever the score, so no what-if applies.
                 if answer.get("is_flagged", answer.get("prediction")) and "list" not in answer:
                     answer["whatif"] = whatif.answer(request, scored, ends)
         answers = answered.answers
@@ -125,16 +125,16 @@ class ScoreEndpoint:
 
 
 class Recall:
-    """How the requests of a scorer with a history learn their past."""
+    """Completes the requests of a scorer with the features of their past."""
 
     def __init__(self, past: "RequestPast", history: "PastStore | None", *, is_written: bool) -> None:
-        """Ask `history`, which also remembers the requests if `is_written`; None where there is none."""
+        """Ask `history`, if there is one, which also remembers the requests if `is_written`."""
         self.past, self._history, self._is_written = past, history, is_written
         self.recalled: Sequence[Recalled] = ()
-        """Of each request that a history was asked about its events, and what was answered."""
+        """For each request, what the history was asked and what it answered; empty if there is no history."""
 
     def complete(self, requests: Sequence[BaseModel]) -> list[list[str]]:
-        """Complete requests, and add them to the past; per request the features that no store answered for."""
+        """Complete requests, and add them to the past; returns per request the features that no store answered."""
         events = [self.past.events(request) for request in requests]
         if self._history is None:
             values: list[Any] = [[None if event else [] for event in of_request] for of_request in events]
@@ -147,7 +147,7 @@ class Recall:
 
 
 def _warned(answers: Sequence[dict[str, Any]], unanswered: Sequence[Sequence[str]]) -> Sequence[dict[str, Any]]:
-    """The answers, with a warning where a past is missing that may exist."""
+    """The answers, with a warning if features are missing because no store answered."""
     for answer, names in zip(answers, unanswered, strict=True):
         if names:
             text = (
@@ -158,10 +158,10 @@ def _warned(answers: Sequence[dict[str, Any]], unanswered: Sequence[Sequence[str
 
 
 def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:  # noqa: ANN401 - Lambda's context
-    """The ids by which the gateway's log, the function's and a trace know an invocation; none outside of Lambda."""
+    """The ids of an invocation in the gateway's log, in the function's log and of its trace; none outside Lambda."""
     if context is None:
         return {}
-    # Of Lambda's own, which X-Ray knows; a gateway's header may name another, and a caller's anything.
+    # Lambda's own trace first, which X-Ray knows; a gateway's header may name another, and a caller's anything.
     trace = trace_root(os.environ.get(TRACE_VARIABLE, ""))
     if not trace:
         trace = trace_root(dict(scope["headers"]).get(b"x-amzn-trace-id", b"").decode("latin-1"))
@@ -174,20 +174,20 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
 
 
 class AnswerContext(NamedTuple):
-    """What an answer depends on beside the scorer and the request."""
+    """What an answer depends on besides the scorer and the request."""
 
     recall: Recall | None
     control: Recorder | None
-    """Who draws the control group, where there is one."""
+    """The recorder, which draws the control group; None if the scorer has none, or nothing is recorded."""
     lists: "Lists | None"
     options: QueryOptions
 
     def shown(
         self, scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored]
     ) -> tuple[Sequence[Scored], Sequence["Entry | None"]]:
-        """What the answers tell, and the entries of lists that decide: they come before the model, and before control.
+        """The results that the answers show, and the list entries that overrule both the model and the control group.
 
-        Of a request that the control group lets through answers tell that it is approved.
+        A request that the control group lets through is shown as approved.
         """
         if self.control is None and self.lists is None:
             return scored, ()
@@ -204,7 +204,7 @@ class AnswerContext(NamedTuple):
 
 
 def _listed(answers: Sequence[dict[str, Any]], entries: Sequence["Entry | None"]) -> Sequence[dict[str, Any]]:
-    """The answers, which name the list that decided."""
+    """The answers, with the list that decided if one did."""
     for answer, entry in zip(answers, entries, strict=False):
         if entry:
             answer["list"] = entry.told
@@ -214,7 +214,7 @@ def _listed(answers: Sequence[dict[str, Any]], entries: Sequence["Entry | None"]
 def _explained(
     scorer: Scorer, shown: Sequence[Scored], scored: Sequence[Scored]
 ) -> tuple[Sequence[Scored], Sequence[Scored]]:
-    """Both with the contributions of what only a list flags: its reasons are recorded and answered like any other's."""
+    """Both, with contributions for what only a list flags: its reasons are recorded and answered like any other's."""
     shown = scorer.explained(shown)
     return shown, [
         result if result.contributions is not None else result._replace(contributions=explained.contributions)
@@ -259,7 +259,7 @@ def _answered_batch(
 
 
 def _options_of(query: bytes) -> QueryOptions:
-    """What a query asks for; 422 if one of its parameters is neither true nor false."""
+    """What a query asks for; 422 if one of its parameters has an unknown value."""
     if not query:
         return DEFAULT_OPTIONS
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
@@ -276,15 +276,15 @@ def _options_of(query: bytes) -> QueryOptions:
 
 
 def _addressed(scorer: Scorer, answered: Answered, reader: str) -> list[dict[str, Any]]:
-    """The answers with the reasons of a customer or an auditor; records keep the analyst's."""
-    from handler.web.readers import for_auditors, for_customers  # noqa: PLC0415 - for the requests that ask alone
+    """The answers with the reasons for a customer or an auditor; records keep the analyst's."""
+    from handler.web.readers import for_auditors, for_customers  # noqa: PLC0415 - only such requests need it
 
     return for_customers(scorer, answered) if reader == "customer" else for_auditors(answered.answers)
 
 
 def _whatif_of(scorer: Scorer) -> "WhatIf":
-    """What finds the changes that would have passed; 422 where nothing may change."""
-    from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - for the requests that ask alone
+    """The search for changes that would have passed; 422 if the scorer declares no changeable field."""
+    from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - only requests with whatif=true need it
 
     if scorer.whatif is None:
         scorer.whatif = WhatIf(scorer)

@@ -1,4 +1,4 @@
-"""Event handlers: adjustments to each kind of Lambda event for Mangum, and answers to events that are no requests.
+"""Adjusts each kind of Lambda event for Mangum, and recognises events that are not HTTP requests.
 
 An HTTP API sends payload format 2.0 or 1.0, a Function URL 2.0, a REST API 1.0, a load balancer and VPC Lattice their
 own.
@@ -20,7 +20,7 @@ from handler.web.startup import ALB, APIGateway, HTTPGateway
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 # EventBridge rules, EventBridge Scheduler and serverless-plugin-warmup, which keep a function warm.
 _WARM_UP_SOURCES = ("aws.events", "aws.scheduler", "serverless-plugin-warmup")
-# lambda-warmer's {"warmer": true}, and what a rule's constant input says, such as {"warmup": true} or {"keep-warm": 1}.
+# lambda-warmer's {"warmer": true}, and the constant input of a rule, such as {"warmup": true} or {"keep-warm": 1}.
 _WARM_UP_KEYS = frozenset({"keepwarm", "warmer", "warmup"})
 
 
@@ -101,10 +101,10 @@ def _with_root_path(scope: MutableMapping[str, Any], stage: str) -> MutableMappi
 
 
 def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -> None:
-    """Raise BadEventError for what came by another route than its own, whose authorisation it would evade.
+    """Raise BadEventError for a request that came by another route than its own, and so evaded its authorisation.
 
-    Such as by an encoded path, or one behind BASE_PATH, if the gateway does not take it for the same. The payload
-    format 1.0 names the route by its path alone.
+    This can happen with an encoded path, or one behind BASE_PATH, that the gateway does not match to the route. The
+    payload format 1.0 names the route by its path alone.
     """
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     begins = _begins(SETTINGS.own_routes)
@@ -114,7 +114,7 @@ def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -
     route = event.get("routeKey") or event.get("resource") or ""
     for own, begin in zip(SETTINGS.own_routes, begins, strict=True):
         method = own.partition(" ")[0]
-        # A HEAD asks for what a GET does.
+        # A HEAD request reads the same resource as a GET request.
         is_asked = scope["method"] == method or (scope["method"], method) == ("HEAD", "GET")
         if is_asked and (path == begin or path.startswith(f"{begin}/")) and begin not in route:
             raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
@@ -122,7 +122,7 @@ def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -
 
 @cache
 def _begins(own_routes: tuple[str, ...]) -> tuple[str, ...]:
-    """The paths with which routes of their own begin."""
+    """The paths of OWN_ROUTES, without their methods."""
     return tuple(own.partition(" ")[2] for own in own_routes)
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def _seconds_at(value: object) -> float | None:
-    """The time of an outcome in seconds; refused as that of a request is."""
-    from handler.scoring.times import seconds_of_time  # noqa: PLC0415 - for deployments whose callers send it
+    """The time of an outcome in seconds; refused for the same reasons as the time of a request."""
+    from handler.scoring.times import seconds_of_time  # noqa: PLC0415 - many deployments never need it
 
     return None if value is None else seconds_of_time(value, time())
 
 
 def _known_label(value: object) -> object:
-    """A label; one sentence where it is none, instead of one for each kind that it might have been."""
+    """A label; one error if it is invalid, instead of one for each type that it might have had."""
     if value == INCONCLUSIVE or (isinstance(value, int | float) and value in {0, 1}):
         return value
     raise PydanticCustomError("outcome_label", "Input should be true, false, 0, 1 or 'inconclusive'")
@@ -53,14 +53,14 @@ class Outcome(BaseModel):
     ]
     source: Annotated[Source | None, Field(description="how it is known")] = None
     by: Annotated[str, Field(min_length=1, max_length=MAX_BY_LENGTH)] | None = None
-    """Who says so; better a staff number than a name."""
+    """Who reports it; a staff number is better than a name."""
     at: Annotated[float | None, PlainValidator(_seconds_at), WithJsonSchema(_AT_SCHEMA)] = None
-    """When that became known; by default when it is sent."""
+    """When it became known; by default, when it is sent."""
     note: Annotated[str, Field(min_length=1, max_length=MAX_NOTE_LENGTH)] | None = None
 
     @property
     def is_fraud(self) -> bool | None:
-        """None where it is inconclusive."""
+        """Whether it was fraud; None if the outcome is inconclusive."""
         return None if self.label == INCONCLUSIVE else bool(self.label)
 
     @property
@@ -87,15 +87,15 @@ class OutcomeEndpoint:
     def __init__(
         self, slots: Mapping[str, Slot], recorder: Recorder | None, history: "PastStore | None" = None
     ) -> None:
-        """Record outcomes of these scorers, and tell the history of frauds where a feature reads them.
+        """Record outcomes of these scorers, and pass frauds to the history if a feature reads them.
 
-        Without either they are refused, because they would be lost.
+        If neither is possible, outcomes are refused, because they would be lost.
         """
         self._slots, self._recorder, self._history = slots, recorder, history
 
     @cached_property
     def _adapter(self) -> TypeAdapter[list[Outcome]]:
-        """Built at its first use, not at every cold start."""
+        """The parser of a body, built at its first use, not at every cold start."""
         return outcomes_adapter(self._slots)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
@@ -114,7 +114,7 @@ class OutcomeEndpoint:
         await answer(scope, receive, send)
 
     def _remember(self, outcomes: Sequence[Outcome]) -> bool | None:
-        """Whether the history took the frauds; None where no feature reads them, or no history is configured."""
+        """Whether the history took the frauds; None if no feature reads them, or no history is configured."""
         if self._history is None:
             return None
         answers = []

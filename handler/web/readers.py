@@ -1,6 +1,6 @@
-"""Answers for readers other than the analyst: the customer, who is told no numbers, and the auditor, who wants all.
+"""Answers for other readers than the analyst: reasons without numbers for customers, all contributions for auditors.
 
-Imported by requests that ask for one alone.
+Imported only by requests that ask for one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any
 
 from handler.scoring.scorer import N_REASONS, Answered, Scorer
 
-# They have values, which tell how to pass or what is known of others, and the analyst's own words.
+# Keys with values that show how to pass or what is known about others, or with the analyst's own words.
 _FOR_ANALYSTS = ("base_log_odds", "list", "warnings")
 
 
 def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
-    """The answers, of whose reasons is left what is declared for customers: a code and a text of each.
+    """The answers, with only those reasons that are declared for customers: a code and a text each.
 
-    Where a list decided there are none: those of the model would not be why.
+    If a list decided there are none, because the model's reasons would not explain the decision.
     """
     addressed = []
     for scored, answer in zip(answered.scored, answered.answers, strict=True):
@@ -27,7 +27,7 @@ def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
 
 
 def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The answers, of whose reasons, those of all features, is left what can be computed again: no sentences."""
+    """The answers, whose reasons cover all features, without sentences: only what can be computed again is left."""
     return [
         {
             **answer,
@@ -40,7 +40,7 @@ def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def customer_reasons(scorer: Scorer, contributions: Sequence[float]) -> list[dict[str, str]]:
-    """Code and text of at most N_REASONS features that raise the risk most, among those with a reason for customers."""
+    """Code and text of the N_REASONS features, at most, that raise the risk most and have a reason for customers."""
     names, reasons = scorer.bundle.features.names, scorer.contract.customer_reasons
     raising = sorted(
         (place for place, share in enumerate(contributions) if share > 0 and names[place] in reasons),

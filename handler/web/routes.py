@@ -79,14 +79,14 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(watcher, history),
-        # It would look up three OpenTelemetry providers at every request, and may log a refused body.
+        # Telemetry would look up three OpenTelemetry providers at every request, and might log a refused body.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(HeaderLimit)
     documents: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
-        from handler.web.document import describe  # noqa: PLC0415 - its models take 2 ms, which no cold start needs
+        from handler.web.document import describe  # noqa: PLC0415 - its models would add 2 ms to a cold start
 
         scorers = {name: slot.served.scorer for name, slot in slots.items()}
         versions = tuple(scorer.version for scorer in scorers.values())
@@ -109,7 +109,7 @@ def create_app(
 
 
 def _lifespan(watcher: Watcher | None, history: "PastStore | None") -> Callable[[FastAPI], Any]:
-    """What begins and ends with the application, under a server that runs it."""
+    """The application's lifespan, which starts and stops the watcher, and closes the history at the end."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

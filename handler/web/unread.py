@@ -1,4 +1,4 @@
-"""What an event is that cannot be read, in a sentence. Imported when one arrives, not at every cold start."""
+"""Describes an event that cannot be read, in a sentence. Imported when one arrives, not at every cold start."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ _MAX_KEYS, _MAX_LENGTH = 12, 40
 class UnreadRecordsError(ValueError):
     """Raised when an event holds records of a queue, topic, stream or bucket.
 
-    It leaves the function: the invocation must fail, because an answer would tell the sender that they are dealt with.
+    The function does not catch it: the invocation must fail, because an answer would tell the sender that the records
+    were processed.
     """
 
 
