@@ -26,9 +26,9 @@ from training.data.times import read_dates
 from training.data.window import GIVEN
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
-# Further columns, where the decision has bands and a scale.
+# Further columns, if the decision has bands and a scale.
 BAND, SCORE = "band", "score"
-# What the function's answers call "list", where a store has lists.
+# Also the key in the function's answers that names the entry of a list.
 LISTED = "list"
 EXPLANATIONS = ("reasons", "warnings")
 # A request's id is checked like a category: a text with a limited number of characters.
@@ -39,18 +39,18 @@ class Answers(NamedTuple):
     """Answered and rejected rows, by the index of the rows."""
 
     answered: pd.DataFrame
-    """ANSWER_COLUMNS, BAND and SCORE if the decision has them and, if requested, EXPLANATIONS, and with lists LISTED
-    (JSON texts, None where the function gives none)."""
+    """ANSWER_COLUMNS, BAND and SCORE if the decision has them, EXPLANATIONS if requested, and LISTED if there are lists
+    (the last two as JSON texts, or None if the function gives none)."""
     rejected: pd.Series
-    """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
+    """The reasons for each row that is not a valid request, as in the quarantine of `prepare`."""
 
 
 def decision_columns(scorer: Scorer) -> tuple[str, ...]:
-    """Which further columns the answers of a scorer have."""
+    """The further columns that the answers of a scorer have because of its decision."""
     return (*((BAND,) if scorer.block is not None else ()), *((SCORE,) if scorer.scale is not None else ()))
 
 
-def answer_rows(  # noqa: PLR0913 - by their names
+def answer_rows(  # noqa: PLR0913 - the options are keyword-only
     scorer: Scorer,
     rows: pd.DataFrame,
     *,
@@ -63,8 +63,8 @@ def answer_rows(  # noqa: PLR0913 - by their names
 
     A field that has no column is missing in every row; the time of a row without one is `now`, by default the clock's.
     `explain` adds the reasons for flagged rows, and all warnings, as the function gives them by default; they take
-    several times as long as the rest. `past` has the features of each row's past, with the index of the rows. `lists`
-    decide whatever the score, by what time it is now.
+    several times as long as the rest. `past` holds the history features, with the index of the rows. `lists` override
+    the score, with the entries that are valid at the present time.
     """
     requests, rejected = checked_requests(rows, scorer.contract, time() if now is None else now)
     if past is not None:
@@ -96,7 +96,7 @@ def answer_rows(  # noqa: PLR0913 - by their names
 def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.DataFrame, pd.Series]:
     """The valid rows' inputs, typed as in a request, and the reasons why each of the others is rejected.
 
-    With a history they have their id too, where the rows have one.
+    If the contract has a history and the rows have ids, the inputs include the id.
     """
     problems = pd.Series("", index=rows.index, dtype=object)
     typed: dict[str, pd.Series] = {}
@@ -112,7 +112,7 @@ def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tupl
             # A request carries an int or a bool, which have no negative zero.
             typed[name] += 0.0
         elif isinstance(values.dtype, pd.StringDtype) and (zero := typed[name] == 0).any():
-            # Of "-0" pandas keeps the sign only where the column's other numbers have fractions.
+            # Pandas keeps the sign of "-0" only if other numbers in the column have fractions.
             typed[name] = typed[name].mask(zero & values.str.lstrip().str.startswith("-"), -0.0)
         if (bad := reasons != "").any():
             problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + reasons[bad]
@@ -124,7 +124,7 @@ def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tupl
 
 
 def _completed(requests: pd.DataFrame, past: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Requests with the features of their past, which fill a field of the same name where it is missing."""
+    """Requests with their history features, which also fill missing values of fields of the same name."""
     completed = requests.copy()
     features = past.loc[requests.index]
     for name in features:
@@ -137,7 +137,7 @@ def _completed(requests: pd.DataFrame, past: pd.DataFrame, contract: Contract) -
 
 
 def _request_times(rows: pd.DataFrame, column: str, now: float) -> tuple[pd.Series, pd.Series]:
-    """The rows' times in seconds, `now` where there is none, and their problems as `check_field` gives them."""
+    """The rows' times in seconds, `now` if there is none, and their problems as `check_field` gives them."""
     values = rows[column] if column in rows else pd.Series(None, index=rows.index, dtype=object)
     missing = values.isna() | (values.astype(object) == "")
     numbers = pd.to_numeric(values, errors="coerce") if not is_datetime64_any_dtype(values.dtype) else np.nan
@@ -168,10 +168,10 @@ def _explained(
     rows = zip(*field_values(requests, scorer.contract), strict=True)
     warnings = [_json(outliers.warnings(row, list(vector))) for row, vector in zip(rows, vectors, strict=True)]
     reasons: list[str | None] = [None] * len(vectors)
-    # Reasons come from the function itself; next to the contributions, converting rows to requests costs nothing.
+    # The function's own code gives the reasons; compared with the contributions, converting rows to requests is cheap.
     flagged_requests = list(parsed_requests(requests[flagged], scorer.contract, scorer.request_model))
     scored = scorer.scores(flagged_requests) if flagged_requests else []
-    # Those that only a list flags, too.
+    # Rows that only a list flags have reasons, too.
     shown = [result._replace(is_flagged=True) for result in scored]
     answers = iter(scorer.answers(flagged_requests, shown) if shown else ())
     for index in np.flatnonzero(flagged).tolist():

@@ -1,7 +1,7 @@
 """Checkpoints of batch scoring: the finished chunks of a run, kept beside its output so that a later run can resume.
 
 The folder `.<output>.scoring` holds one folder per run, named by a hash of its inputs, bundle, options and code.
-Runs that differ have different folders, so their chunks are never mixed, even where a process outlives its run.
+Runs that differ have different folders, so their chunks are never mixed, even if a process outlives its run.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ def work_folder(output: Path) -> Path:
 def run_folder(output: Path, state: Mapping[str, Any], bundle: Mapping[str, bytes]) -> Iterator[Path]:
     """The folder of a run, with the bundle's files in `bundle/`; this process holds its lock while the block lasts.
 
-    What other runs to the same output left is discarded: computing it again takes minutes, mixing it in would be wrong
-    for good. Raises StageError where another process is writing the same output.
+    What other runs left for the same output is discarded: computing it again takes minutes, but mixing it in would make
+    the output wrong. Raises StageError if another process is writing the same output.
     """
     work = work_folder(output)
     content = json.dumps(state, indent=1, sort_keys=True) + "\n"
@@ -64,7 +64,7 @@ def discard(output: Path) -> None:
 
 
 def _remove(run: Path) -> None:
-    # First the mark that the folder is complete: if this is killed, no run resumes from what is left.
+    # The mark of a complete folder goes first: if this process is killed, no run resumes from what is left.
     (run / STATE).unlink(missing_ok=True)
     shutil.rmtree(run)
 

@@ -1,4 +1,4 @@
-"""The scoring of one chunk of an input file, in whichever process has a core for it."""
+"""The scoring of one chunk of an input file, in whichever process has a free core."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from training.data.input_files import InputFile
 from training.data.set_aside import kind_of, lines_by_kind
 from training.data.written_keys import with_numbers
 
-# In the run's folder of a scorer with a history: the features of the past of all rows, (n_rows, n_features).
+# A file in the run's folder, for a scorer with a history: the history features of all rows, (n_rows, n_features).
 PAST_VALUES = "past.npy"
 
 
@@ -34,7 +34,7 @@ class ScoringJob:
 
     run: Path
     kind: str
-    """Of the output: `.csv` or `.parquet`."""
+    """The suffix of the output: `.csv` or `.parquet`."""
     columns: Mapping[str, str]
     """The column of each field, and of the id."""
     fractions: frozenset[str]
@@ -43,24 +43,24 @@ class ScoringJob:
     now: float
     """The time of the rows that have none, in seconds."""
     past: str = ""
-    """Of a scorer with a history the file of what happened before the rows; "" where nothing is known."""
+    """For a scorer with a history, the file of what happened before the rows; "" if nothing is known."""
     decimals: frozenset[str] = frozenset()
-    """The keys whose column in a text file has whole numbers with decimals."""
+    """The keys whose column in a text file has whole numbers written with decimals."""
     of_decision: tuple[str, ...] = ()
     """The `decision_columns` of the scorer."""
     lists: Lists | None = None
-    """What decides rows whatever their score."""
+    """The lists that override the score."""
 
     @property
     def further(self) -> tuple[str, ...]:
-        """The columns that the answers of this run have, and not those of every run."""
+        """The columns that the answers of this run have beyond those of every run."""
         return (*self.of_decision, *(EXPLANATIONS if self.explain else ()), *((LISTED,) if self.lists else ()))
 
 
 def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | None = None) -> dict[str, Any]:
-    """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder.
+    """Score a chunk, write its scored and rejected rows to the run's folder, and return its counts.
 
-    `first` is the place of the past of its first row in the file of all rows' pasts.
+    `first` is the position of the chunk's first row in PAST_VALUES; None if the scorer has no history.
     """
     rows, scorer = read_chunk(chunk.content, part), scorer_of(job)
     fields = field_columns(rows.table, part, job, scorer.contract)
@@ -84,7 +84,7 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | Non
 
 
 def _past_of(run: Path, contract: Contract, first: int, n_rows: int) -> pd.DataFrame:
-    """The features of the past of consecutive rows; NaN is missing."""
+    """The history features of consecutive rows; NaN is missing."""
     values = np.load(run / PAST_VALUES, mmap_mode="r")[first : first + n_rows]
     return pd.DataFrame(np.array(values), columns=list(contract.history.features) if contract.history else None)
 

@@ -1,4 +1,4 @@
-"""The columns of an input file: which of them is each field's, and what is told of the others."""
+"""The columns of an input file: which one belongs to each field, and what is reported about the others."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,15 +11,15 @@ from training.data.near_names import near_text, spelled_otherwise
 from training.data.written_keys import decimal_keys
 from training.errors import DataError
 
-# How many columns are named that no field reads.
+# How many of the columns that no field reads are named.
 SHOWN = 20
 
 
 def columns_by_field(part: InputFile, contract: Contract) -> dict[str, str]:
     """The column of each field that has one: its name, or else its key in a request.
 
-    Raises DataError where a required field has none, a field has two, or a field without a column differs from an
-    unused one only in its spelling.
+    Raises DataError if a required field has no column, if a field has two, or if the name of a field without a column
+    differs from an unused column only in its spelling.
     """
     names = part.schema.names
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
@@ -45,7 +45,7 @@ def columns_by_field(part: InputFile, contract: Contract) -> dict[str, str]:
 
 
 def _refuse_other_spelling(part: InputFile, absent: Sequence[tuple[str, Sequence[str]]], unused: Sequence[str]) -> None:
-    """Raise DataError where a field without a column was meant by an unused one."""
+    """Raise DataError if an unused column is another spelling of a field without a column."""
     wrong = {column: field for field, keys in absent for column in spelled_otherwise(keys, unused).values()}
     if wrong:
         pairs = ", ".join(f"{column} (did you mean {field}?)" for column, field in wrong.items())
@@ -55,7 +55,7 @@ def _refuse_other_spelling(part: InputFile, absent: Sequence[tuple[str, Sequence
 
 
 def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract) -> str:
-    """Which fields have no column, and which columns no field reads; "" where there are none."""
+    """Which fields have no column, and which columns no field reads; "" if there are none."""
     absent = [name for name in contract.fields if name not in columns]
     unused = [name for name in part.schema.names if name not in columns.values()]
     fields = ", ".join(absent)
@@ -83,6 +83,6 @@ def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contrac
 def decimals_of(
     parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract, chunk_rows: int
 ) -> frozenset[str]:
-    """The keys whose column in a text file has whole numbers with decimals."""
+    """The keys whose column in a text file has whole numbers written with decimals."""
     keys = {columns[name]: name for name in contract.keys if name in columns}
     return frozenset(keys[column] for column in decimal_keys(parts, keys, chunk_rows))

@@ -31,9 +31,9 @@ def rejected_path(output: Path) -> Path:
 
 
 def targets_of(source: Path, output: Path, parts: Sequence[InputFile], further: Sequence[str] = ()) -> list[Path]:
-    """The file that each part is scored to: the output or, where the input is a folder, a file of its name in it.
+    """The file that each part is scored to: the output or, if the input is a folder, a file in the output folder.
 
-    Raises StageError where that would overwrite the input or other files, or cannot hold the rows.
+    Raises StageError if that would overwrite the input or other files, or if it cannot hold the rows.
     """
     if source.is_dir():
         targets = _folder_targets(source, output, parts)
@@ -67,9 +67,9 @@ def _folder_targets(source: Path, output: Path, parts: Sequence[InputFile]) -> l
 
 
 def _target_name(part: InputFile) -> str:
-    """A part's file in the output: of the same name, as .csv where it is text under another name, such as .csv.gz.
+    """A part's file name in the output: its own, with .csv instead of another suffix of text, such as .csv.gz.
 
-    The column that a partition's folder names is in the rows; the folder becomes part of the name.
+    The folders of a partition become part of the name; the columns that they name are in the rows.
     """
     path = Path("-".join(Path(part.name).parts))
     return path.name if path.suffix.lower() in KINDS else f"{stem_of(path)}.csv"
@@ -90,7 +90,7 @@ def _require_columns(part: InputFile, target: Path, further: Sequence[str]) -> N
 
 
 def scored_schema(schema: pa.Schema, further: Sequence[str]) -> pa.Schema:
-    """The input's columns, then those of the answers, of which not every run has the further ones."""
+    """The input's columns, then those of every run's answers, then the further ones of this run."""
     for name, kind in (*_TYPES.items(), *((name, pa.int16() if name == SCORE else pa.string()) for name in further)):
         schema = schema.append(pa.field(name, kind))
     return schema
@@ -112,8 +112,8 @@ def write_csv(table: pa.Table, path: Path) -> None:
 def write_rejected(chunk: Chunk, part: InputFile, rows: ChunkRows, rejected: Mapping[int, str], path: Path) -> None:
     """Write the rejected rows of a chunk as lines of CSV, in order; `rejected` holds the reasons by row of its table.
 
-    A row's own cells follow its file, its position, its line in a CSV, the reason, and the whole line where it cannot
-    be split into cells.
+    The row's own cells come after its file, its position, its line in a CSV, the reason, and the whole line if it
+    cannot be split into cells.
     """
     lines = chunk.content if isinstance(chunk.content, list) else None
     reasons = rows.broken | {rows.places[index]: reason for index, reason in rejected.items()}
@@ -142,7 +142,7 @@ def _write_lines(file: IO[str], rows: Iterable[Iterable[Any]]) -> None:
 
 
 def _cells(column: pa.ChunkedArray) -> list[Any]:
-    """The values as a CSV's cells: a missing one, NaN too, is empty."""
+    """The values as cells of a CSV; missing ones, including NaN, are empty."""
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     values: list[Any] = column.to_pylist()
@@ -150,9 +150,9 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
 
 
 def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], further: Sequence[str]) -> Path:
-    """The whole file of a part, still in the run's folder, joined from its chunks with these names.
+    """Join the chunks with these names to the whole file of a part, still in the run's folder, and return its path.
 
-    `further` are those of `scored_schema`.
+    `further` is that of `scored_schema`.
     """
     chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, further)
     joined = _joined(run, target)
@@ -171,7 +171,7 @@ def join_rejected(run: Path, part: InputFile, names: Sequence[str]) -> None:
 
 
 def move_to_targets(run: Path, targets: Sequence[Path], output: Path) -> None:
-    """Rename the joined files to their final paths; where nothing was rejected, an older file of rejected rows goes."""
+    """Rename the joined files to their final paths; if nothing was rejected, remove an older file of rejected rows."""
     if (run / REJECTED).exists():
         (run / REJECTED).replace(rejected_path(output))
     else:

@@ -1,4 +1,4 @@
-"""The features of the past of a file's rows, which count in order of time, whatever chunk each is in."""
+"""The history features of a file's rows, computed in order of time over all chunks."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ from training.errors import StageError, counted
 from training.run.files import write_bytes, write_whole
 from training.run.processes import Task, Workers
 
-# In the run's folder: where the features of each chunk's rows begin, which marks them as complete.
+# A file in the run's folder: where the features of each chunk's rows begin; it marks PAST_VALUES as complete.
 PLACES = "past.json"
 _SQLITE, _PARQUET = b"SQLite format 3\0", b"PAR1"
 _STATES_A_BATCH = 10_000
@@ -36,9 +36,9 @@ _FIRST, _LATE = "first", "late"
 
 
 def past_identity(path: str) -> list[Any]:
-    """What changes where a past does: the hash of a file of states; of a history in use, when it was written last.
+    """What identifies a past: the hash of a file of states, or the path, size and last change of a history in use.
 
-    Raises StageError where it is neither.
+    Raises StageError if it is neither.
     """
     if not path:
         return []
@@ -62,20 +62,20 @@ def _kind(path: Path) -> bytes:
 
 
 class ScoredPast(NamedTuple):
-    """The features of the past of all rows, in a file."""
+    """The positions of the history features of all rows in PAST_VALUES, and a warning."""
 
     first: Mapping[str, int]
-    """Per chunk the place of its first row."""
+    """By chunk, the position of its first row."""
     warning: str
-    """What is to be said of rows that the past may know already; "" where there are none."""
+    """A warning about rows that the past may contain already; "" if there are none."""
 
 
 def complete_past(
     parts: Sequence[InputFile], chunk_rows: int, job: ScoringJob, name: str, workers: Workers
 ) -> ScoredPast:
-    """Compute the features of the past of all rows, unless an earlier run has.
+    """Compute the history features of all rows, unless an earlier run has done so.
 
-    Raises StageError where the past cannot be read, or is of another history.
+    Raises StageError if the past cannot be read, or belongs to another history.
     """
     places = job.run / PLACES
     if not places.exists():
@@ -142,20 +142,20 @@ def _late_text(n_late: int, past: str, as_of: int | None) -> str:
 
 
 class ReadRows(NamedTuple):
-    """What a history reads of the valid rows of a chunk."""
+    """What a history reads from the valid rows of a chunk."""
 
     table: pa.Table
     places: Integers
-    """Of each row its place in the chunk's table."""
+    """The position of each row in the chunk's table."""
     n_rows: int
-    """How many rows the chunk's table has, rejected ones too."""
+    """How many rows the chunk's table has, including rejected ones."""
 
 
 _ID = "id hash"
 
 
 def read_past(chunk: Chunk, part: InputFile, job: ScoringJob) -> ReadRows:
-    """What a history reads of the valid rows of a chunk."""
+    """What a history reads from the valid rows of a chunk."""
     rows, scorer = read_chunk(chunk.content, part), scorer_of(job)
     contract = scorer.contract
     history: History = contract.history  # type: ignore[assignment]  # only scorers with one come here
@@ -172,16 +172,16 @@ def read_past(chunk: Chunk, part: InputFile, job: ScoringJob) -> ReadRows:
 
 @contextmanager
 def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterator[tuple[Stored | None, int | None]]:
-    """The states before the rows, and the time from which they know nothing; None where that is not known.
+    """The states before the rows, and their as-of time, which is None if it is not known.
 
-    Raises StageError where they cannot be read.
+    Raises StageError if they cannot be read.
     """
     if not past:
         yield None, None
         return
     try:
         if _kind(Path(past)) == _SQLITE:
-            # Only read, all of it as of one moment.
+            # Opened for reading only, in one transaction, so all reads see the same moment.
             address = f"{Path(past).resolve().as_uri()}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
                 connection.execute("BEGIN")
@@ -189,7 +189,7 @@ def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterato
                 yield _reader(connection), None
             return
         file = StateFile(Path(past), name, contract)
-        # A temporary file of SQLite's, which is gone once it is closed.
+        # A temporary database, which SQLite removes when it is closed.
         with closing(sqlite3.connect("", isolation_level=None)) as connection:
             _copy(file, stored_keys(rows, name, contract), connection)
             yield _reader(connection), file.as_of
@@ -198,7 +198,7 @@ def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterato
 
 
 def _copy(file: StateFile, wanted: set[bytes], connection: sqlite3.Connection) -> None:
-    """Copy the wanted states of a file, so that they need not be in memory to be found."""
+    """Copy the wanted states of a file to a database, which finds them without holding all in memory."""
     connection.execute("CREATE TABLE states (key BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID")
     for states in file.states(_STATES_A_BATCH):
         kept = [(state.key, state.state) for state in states if state.key in wanted]

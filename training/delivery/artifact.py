@@ -45,7 +45,7 @@ class Artifact:
         return {name: MACHINES.get(machine, str(machine)) for name, machine in machines.items()}
 
     def glibc(self) -> dict[str, tuple[int, ...]]:
-        """The highest GLIBC_ version that each shared library asks for; (0,) where it asks for none."""
+        """The highest GLIBC_ version that each shared library asks for; (0,) if it asks for none."""
         return {
             name: max(
                 (
@@ -60,8 +60,8 @@ class Artifact:
     def stale_modules(self) -> list[str]:
         """The .py files that Lambda would compile at each cold start.
 
-        A .pyc spares that where it is of the runtime's Python, valid whatever time the zip gives its source
-        (unchecked hash, PEP 552), and made of this very source.
+        A .pyc prevents that if it is for the runtime's Python, was compiled from exactly this source, and has an
+        unchecked hash (PEP 552), with which it is valid whatever time the zip gives its source.
         """
         return sorted(
             name
@@ -78,7 +78,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def faults(artifact: Artifact, architecture: str) -> list[str]:
-    """What is wrong with an artifact for a processor, a sentence each."""
+    """What is wrong with an artifact for a processor, one sentence per fault."""
     libraries, glibc = artifact.libraries(), artifact.glibc()
     foreign = sorted(name for name, machine in libraries.items() if machine != architecture)
     demanding = sorted(name for name, version in glibc.items() if version > MAX_GLIBC)

@@ -1,7 +1,7 @@
-"""An artifact's own answers to the golden requests of its bundles, beside those recorded in training.
+"""Compares an artifact's answers to the golden cases of its bundles with those recorded in training.
 
-`python -I -S -B training/delivery/ask_golden.py FOLDER` asks the artifact in a folder, and imports nothing but it and
-Python's own library.
+`python -I -S -B training/delivery/ask_golden.py FOLDER` asks the artifact in a folder, and imports nothing but the
+artifact and Python's standard library.
 """
 
 import importlib
@@ -12,9 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# Lambda always passes one; with it the function writes its metrics too.
+# Lambda always passes a context; with one, the function writes its metrics, too.
 CONTEXT = SimpleNamespace(function_version="1")
-TOLERANCE = 1e-9  # as handler/scoring/scorer.py: exp() is the platform's
+TOLERANCE = 1e-9  # as in handler/scoring/scorer.py: exp() depends on the platform
 
 
 def event_of(route: str, request: object) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def event_of(route: str, request: object) -> dict[str, Any]:
 
 
 def probability_of(answer: dict[str, Any]) -> float:
-    """The fraud probability that an answer gives; a decision gives that of the class it predicts."""
+    """The fraud probability of an answer; the confidence of a decision is the probability of its predicted class."""
     if "fraud_probability" in answer:
         return float(answer["fraud_probability"])
     confidence = float(answer["confidence"])
@@ -42,9 +42,9 @@ def probability_of(answer: dict[str, Any]) -> float:
 
 
 def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[list[float], list[str]]:
-    """For each golden request that a bundle was asked how far its probability is off; a sentence for each wrong answer.
+    """The error of the probability for each golden case of a bundle, and a sentence for each wrong answer.
 
-    Those with a past are not asked: no request can carry it.
+    Cases with a past are skipped, because no request can carry a past.
     """
     route = json.loads((bundle / "manifest.json").read_bytes())["contract"]["route"]
     golden = json.loads((bundle / "golden.json").read_bytes())
@@ -68,7 +68,7 @@ def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[li
 
 
 def ask_all(handler: Callable[[Any, Any], dict[str, Any]], bundles: Path) -> dict[str, Any]:
-    """The number asked, the largest difference and the sentences, over every bundle of a folder."""
+    """The number of cases asked, the largest error and the sentences, over all bundles of a folder."""
     results = [ask(handler, path) for path in sorted(bundles.iterdir())]
     off = [difference for differences, _ in results for difference in differences]
     return {

@@ -1,7 +1,7 @@
 """What a deployment of template.yaml costs in a month, line by line, for a number of requests.
 
 Milliseconds, bytes and units are those that `make bench-cost` measured and recorded. What cannot be measured without
-AWS is assumed here, by name.
+AWS is assumed by constants of this module.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from training.errors import StageError, counted
 MILLION = 1_000_000
 PROCESSORS = ("x86_64", "arm64")
 HEAD = ("", "", *PROCESSORS)
-# Lambda promises nothing of how long it keeps an environment; each new one is restored from the snapshot.
+# Assumed, because Lambda does not promise how long it keeps an environment. Each new one is restored from the snapshot.
 ENVIRONMENT_HOURS = 2
-# Versions that keep a snapshot and metrics of their own: the live one.
+# How many versions have a snapshot and metrics of their own: only the live one.
 VERSIONS = 1
-# AWS promises single-digit milliseconds of DynamoDB; the function waits, and is paid meanwhile.
+# AWS promises single-digit milliseconds for DynamoDB; the function waits for it, and Lambda bills the wait.
 WAIT_MS = 5.0
-# The template's buffering of the delivery stream.
+# How long the template's delivery stream buffers records.
 DELIVERY_SECONDS = 300
 # X-Ray's default rule: the first request of each second, and this share of the others.
 TRACED_SHARE = 0.05
@@ -41,7 +41,7 @@ class Line:
     x86_64: float
     arm64: float
     option: str = ""
-    """The parameter that brings it; empty for what the defaults bring."""
+    """The template parameter that causes it; empty if it is part of the default deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ def lambda_usd(requests: float, billed_ms: float, memory_mb: int, prices: Prices
 
 
 def gb_seconds(requests: float, billed_ms: float, memory_mb: int) -> float:
-    """What Lambda is paid by: seconds times GB of memory."""
+    """The unit that Lambda bills: seconds times GB of memory."""
     return requests * billed_ms / 1e3 * memory_mb / 1024
 
 
 def lines_of(
     requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES
 ) -> tuple[Line, ...]:
-    """Every line, first those of the defaults; raises StageError for a memory size that was not measured."""
+    """All lines, first those of the default deployment; raises StageError for a memory size that was not measured."""
     usage = Usage(requests, footprint, template, prices)
     return (
         *usage.gateway(),
@@ -86,7 +86,7 @@ def lines_of(
 
 
 def totals_of(lines: tuple[Line, ...], *, with_options: bool) -> Totals:
-    """The sums of the lines that the defaults bring, or of all."""
+    """The sums of the lines of the default deployment, or of all lines."""
     summed = [line for line in lines if with_options or not line.option]
     return Totals(sum(line.x86_64 for line in summed), sum(line.arm64 for line in summed))
 
@@ -100,7 +100,7 @@ class Usage:
     """What a number of requests in a month uses, and what that costs."""
 
     def __init__(self, requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES) -> None:
-        """Take the measurement of the template's memory size; raises StageError where there is none."""
+        """Take the measurement of the template's memory size; raises StageError if there is none."""
         self.requests, self.footprint, self.template, self.prices = requests, footprint, template, prices
         figures = footprint.memory.get(str(template.memory_mb))
         if figures is None:
@@ -110,12 +110,12 @@ class Usage:
             )
         self.billed_ms = figures.billed_ms
         self.memory_gb = template.memory_mb / 1024
-        # As many as work at once on average, and one that waits.
+        # As many as work at once on average, rounded up.
         self.environments = ceil(requests * self.billed_ms / 1e3 / MONTH_SECONDS)
         self.starts = self.environments * MONTH_HOURS / ENVIRONMENT_HOURS
 
     def gateway(self) -> Iterator[Line]:
-        """API Gateway, and what leaves AWS."""
+        """API Gateway, and the data sent to the internet."""
         requests = f"{self.requests:,} requests"
         yield _same("API Gateway, HTTP API", requests, self.prices.gateway.of(self.requests))
         out = self.requests * self.footprint.response_bytes / GB
@@ -156,17 +156,17 @@ class Usage:
         record = self.footprint.log["record"]
         yield self._ingested("function's log: records of predictions", record, PREDICTION_LOG)
         yield self._kept("records in the log", record.gzipped, PREDICTION_LOG)
-        # Fewer where CloudWatch sends several lines at once.
+        # An upper bound: CloudWatch may send several lines in one record.
         size = self.requests * FIREHOSE_BYTES / GB
         usd = self.prices.firehose.of(size)
         yield _same("Firehose, at most a record a request", f"{size:.3g} GB", usd, PREDICTION_LOG)
         size = self.requests * record.bytes / GB
         yield _same("Firehose, decompressed", f"{size:.3g} GB", self.prices.decompressed.of(size), PREDICTION_LOG)
-        # One for each time that the buffer is emptied.
+        # One object each time the buffer is emptied.
         written = min(self.requests, MONTH_SECONDS / DELIVERY_SECONDS)
         usd = self.prices.s3_put.of(written)
         yield _same("S3, objects written", counted(round(written), "object"), usd, PREDICTION_LOG)
-        # Once the bucket is as full as it gets.
+        # When the bucket has reached its final size.
         size = self.requests * record.gzipped * self.template.prediction_days / MONTH_DAYS / GB
         what = f"S3, kept for {self.template.prediction_days} days"
         yield _same(what, f"{size:.3g} GB", self.prices.s3_kept.of(size), PREDICTION_LOG)
@@ -180,7 +180,7 @@ class Usage:
         yield self._alarms("HasModelBucket", MODEL_BUCKET)
 
     def history_table(self) -> Iterator[Line]:
-        """The table of pasts; what it keeps is that of a month's requests, and no key comes again."""
+        """The table of pasts; its assumed size is that of a month's requests in which no key occurs twice."""
         table = self.footprint.table
         writes, reads = self.requests * table.writes, self.requests * table.reads
         yield _same("DynamoDB, writes", f"{writes:,.0f} units", self.prices.table_write.of(writes), HISTORY_TABLE)
@@ -202,7 +202,7 @@ class Usage:
         yield _same("CloudWatch, dashboard", "1 dashboard", self.prices.dashboard.of(1), DASHBOARD)
 
     def _traces(self) -> float:
-        """How many requests X-Ray's default rule records, where they come evenly."""
+        """How many requests X-Ray's default rule records, if they arrive evenly."""
         always = min(self.requests, MONTH_SECONDS)
         return always + TRACED_SHARE * (self.requests - always)
 
@@ -212,7 +212,7 @@ class Usage:
         return _same(what, amount, self.prices.logs.of(size), option)
 
     def _kept(self, what: str, gzipped: float, option: str = "") -> Line:
-        """CloudWatch's line for what is kept; how it compresses it does not tell, and gzip stands for it."""
+        """The line for logs that CloudWatch keeps; its compression is not documented, so gzip stands in for it."""
         size = self.requests * gzipped / GB * self.template.log_days / MONTH_DAYS
         usd = self.prices.logs_kept.of(size)
         return _same(f"{what}, kept for {self.template.log_days} days", f"{size:.3g} GB", usd, option)
@@ -223,7 +223,7 @@ class Usage:
 
 
 def bill_text(requests: int, footprint: Footprint, template: BilledTemplate) -> str:
-    """The bill as text, its columns below each other."""
+    """The bill as text with aligned columns."""
     lines = lines_of(requests, footprint, template)
     rows = [HEAD, *(_cells(line) for line in lines if not line.option), _total(lines, with_options=False)]
     option = ""
@@ -254,7 +254,7 @@ def _total(lines: tuple[Line, ...], *, with_options: bool) -> tuple[str, str, st
 
 
 def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
-    """The rows with their columns below each other; the line that names an option is as long as it is."""
+    """The rows with aligned columns; a line that names an option is not padded."""
     widths = [max(len(row[column]) for row in rows if row[3]) for column in range(len(HEAD))]
     return [
         f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"

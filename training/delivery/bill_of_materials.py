@@ -1,9 +1,9 @@
-"""The SBOM of a release in CycloneDX (ECMA-424): what serves, the model, and what the model was trained with.
+"""The SBOM of a release in CycloneDX (ECMA-424): the serving packages, the model, and its training libraries.
 
-A package of the artifact is a component with its hashes. The bundle is one of type machine-learning-model, its files
-within it. What trained it is a component of the scope `excluded`, which the standard has for what is not there at run
-time, and the model depends on it. The standard's model card is not written: the library has none yet, the release has
-a card of its own.
+Each package of the artifact is a component with its hashes. The bundle is a component of type machine-learning-model
+that contains its files. A library that was used only in training is a component of scope `excluded`, the standard's
+term for what is absent at run time; the model depends on it. The standard's model card is left out, because the
+CycloneDX library does not support it yet and the release has a card of its own.
 """
 
 import json
@@ -26,10 +26,10 @@ _SERIALS = UUID("5f0f3c6e-2f0b-4c55-9f86-0c4f4f5c1e27")
 
 
 def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage]) -> bytes:
-    """The SBOM of a bundle, of these packages that serve it, and of the libraries that it was trained with.
+    """The SBOM of a bundle, the packages that serve it, and its training libraries, as JSON of CycloneDX 1.6.
 
-    JSON of CycloneDX 1.6. The same for the same content: it has no time, which the release note has, and its serial
-    number is a hash of the rest.
+    The same content gives the same bytes: there is no timestamp (the release note has one), and the serial number is a
+    hash of the rest.
     """
     served = {
         (package.name, package.version): _python(package.name, package.version, ComponentScope.REQUIRED, package.sha256)
@@ -55,7 +55,7 @@ def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage]) -> byt
 
 
 def _model(bundle: Bundle) -> Component:
-    """The bundle, by the hash of its manifest, which has those of its other files."""
+    """The bundle, identified by the hash of its manifest, which contains the hashes of its other files."""
     hashes = {MANIFEST: sha256(manifest_bytes(bundle.manifest)).hexdigest(), **bundle.manifest["files"]}
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
@@ -72,7 +72,7 @@ def _model(bundle: Bundle) -> Component:
 
 
 def _python(name: str, version: str, scope: ComponentScope, digests: Iterable[str] = ()) -> Component:
-    """A package of PyPI; where it has hashes, one of each of its files."""
+    """A package of PyPI; `digests` are the hashes of its files."""
     purl = PackageURL(type="pypi", name=name, version=version)
     hashes = map(_sha256, digests)
     return Component(name=name, version=version, purl=purl, bom_ref=purl.to_string(), scope=scope, hashes=hashes)

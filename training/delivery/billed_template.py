@@ -1,4 +1,4 @@
-"""What template.yaml says of a deployment that costs money: sizes, days, and the metrics that its alarms read."""
+"""What determines a deployment's cost in template.yaml: sizes, retention days, and the metrics that alarms read."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ class BilledTemplate:
     prediction_days: int
     access_format: str
     alarm_metrics: Mapping[str, int]
-    """How many metrics all alarms read, by the condition under which they exist; ALWAYS for those without one.
+    """How many metrics the alarms read, by the condition under which they exist; ALWAYS for those without one.
 
-    An alarm is paid by the metrics that it reads (Amazon CloudWatch Pricing, "Alarms").
+    An alarm is billed per metric that it reads (Amazon CloudWatch Pricing, "Alarms").
     """
 
 
 def billed_template(path: Path = TEMPLATE) -> BilledTemplate:
-    """What the template says."""
-    # Round trip, because the safe loader refuses CloudFormation's tags.
+    """The values of a template that determine its cost."""
+    # The round-trip loader, because the safe one refuses CloudFormation's tags.
     template = YAML().load(path)
     defaults = {name: about["Default"] for name, about in template["Parameters"].items()}
     resources = template["Resources"]

@@ -14,8 +14,8 @@ from training.delivery.store_writer import StoreWriter
 from training.errors import StageError
 from training.run.progress import say
 
-# The windows that a model has not learned from when it is judged; all others choose its trees, its calibration or its
-# threshold.
+# The windows that a model has not learned from when it is judged; all others determine its trees, its calibration or
+# its threshold.
 UNLEARNED = ("test", "refit")
 
 
@@ -26,13 +26,14 @@ class Contender:
     version: str
     scorer: Scorer
     past: pd.DataFrame | None = None
-    """By the number of the row the features of its own history; None where the rows have them already."""
+    """The features of its own history, by row number; None if the rows already have them."""
 
 
 def unseeing(store: StoreWriter, scorer: Scorer, first: float) -> Contender:
-    """The version judged by itself, or where a refit has learned from rows that begin at `first`, by its twin.
+    """The version judged by its own model, or by its twin's if a refit has learned from rows that begin at `first`.
 
-    Where time is a step and no date nobody can tell, and the twin is taken. Raises StageError where it is not released.
+    If times are steps rather than dates, this cannot be decided, and the twin is taken. Raises StageError if the twin
+    is not released.
     """
     refit = scorer.bundle.manifest["windows"].get("refit")
     if refit is None or (first >= EARLIEST_DATE and not _begins_before(first, refit["to"])):
@@ -41,9 +42,10 @@ def unseeing(store: StoreWriter, scorer: Scorer, first: float) -> Contender:
 
 
 def overlap_with(contender: Contender, first: float) -> str | None:
-    """That a contender has learned from rows that begin at `first`, as the end of a sentence; None where it has not.
+    """The end of a sentence saying that a contender has learned from rows that begin at `first`; None if it has not.
 
-    What its trees, calibration or threshold come from counts. Where time is a step and no date nobody can tell.
+    Only windows that determine its trees, calibration or threshold count. If times are steps rather than dates, this
+    cannot be decided, and the answer is None.
     """
     windows = contender.scorer.bundle.manifest["windows"]
     ends: list[str] = [window["to"] for name, window in windows.items() if name not in UNLEARNED]
@@ -54,17 +56,17 @@ def overlap_with(contender: Contender, first: float) -> str | None:
 
 
 def _begins_before(first: float, end: str) -> bool:
-    """Whether rows from a timestamp on begin before or at a time; never where time is a step and no date."""
+    """Whether rows that begin at `first` begin before `end`; never if times are steps rather than dates."""
     return EARLIEST_DATE <= first < text_timestamp(end)
 
 
 def best_former(
     store: StoreWriter, scorer: str, history: Sequence[Pointer], first: float, others: Sequence[str | None]
 ) -> Contender | None:
-    """The best release so far by the last promotion's gate, to be judged by rows that begin at `first`.
+    """The best release so far according to the last promotion's gate, to be judged on rows that begin at `first`.
 
-    None where no gate has named one yet, where it is among the `others` that are judged anyway, where it cannot be
-    loaded, or has learned from the rows.
+    None if no gate has named one yet, if it is one of the `others`, which are judged anyway, if it cannot be loaded, or
+    if it has learned from the rows.
     """
     version = next(
         (pointer.gate["best"] for pointer in reversed(history) if pointer.gate and "best" in pointer.gate), None

@@ -1,4 +1,4 @@
-"""What a release says of itself to programs: the OpenAPI document of its scorer, and its SBOM."""
+"""The machine-readable documents of a release: the OpenAPI document of its scorer, and its SBOM."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ OPENAPI, SBOM = "openapi.json", "cdx.json"
 
 
 def release_documents(scorer: Scorer, packages: Iterable[RuntimePackage]) -> dict[str, bytes]:
-    """The documents of a scorer by OPENAPI and SBOM, the ends of their names; the same bytes for the same content."""
+    """The documents by OPENAPI and SBOM, the ends of their file names; the same content gives the same bytes."""
     return {
         OPENAPI: openapi_document(scorer),
         SBOM: bill_of_materials(scorer.bundle, packages),
@@ -21,5 +21,5 @@ def release_documents(scorer: Scorer, packages: Iterable[RuntimePackage]) -> dic
 
 
 def openapi_document(scorer: Scorer) -> bytes:
-    """What /openapi.json answers where this scorer alone is served, indented; limits are those of the environment."""
+    """What /openapi.json answers if only this scorer is served, indented; limits come from the environment."""
     return to_json(create_app({scorer.bundle.scorer: Slot(scorer)}).openapi(), indent=1)

@@ -1,7 +1,7 @@
-"""The Python of a processor: this machine's own, or one run under QEMU's emulation, of Debian's own signed packages.
+"""The Python of a processor: this machine's own, or that of Debian's signed packages under QEMU's emulation.
 
-Python 3.13 is the default of Debian 13, whose packages are unpacked into a folder of this project: nothing is installed
-but the emulator itself.
+Python 3.13 is the default of Debian 13, whose packages are unpacked into a folder of this project; only the emulator
+itself is installed.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SUITE = "trixie"
-# libstdc++ is what XGBoost's library needs, as Lambda's image has it.
+# XGBoost's library needs libstdc++, which Lambda's image contains, too.
 PACKAGES = ("python3.13", "libstdc++6")
 DEBIAN_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
 QEMU_NAMES = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -24,24 +24,24 @@ EMULATED = Path(__file__).parents[2] / ".emulated"
 
 
 class EmulationError(Exception):
-    """Why there is no such Python, in a few words."""
+    """Raised when a processor's Python is not available, with the reason in a few words."""
 
 
 def interpreter(architecture: str) -> list[str]:
-    """A Python that runs a processor's artifact; raises EmulationError where none can be had."""
+    """A Python that runs a processor's artifact; raises EmulationError if none is available."""
     return [sys.executable] if architecture == own_architecture() else emulated_python(architecture, EMULATED)
 
 
 def own_architecture() -> str:
-    """The processor of this machine, in Lambda's words."""
+    """The processor of this machine, by Lambda's name."""
     return platform.machine().replace("aarch64", "arm64")
 
 
 def emulated_python(architecture: str, folder: Path) -> list[str]:
     """The beginning of a command that runs Python 3.13 of a processor (x86_64 or arm64) on this machine.
 
-    Its packages, some 15 MB, are fetched into `folder` once. The emulator is installed where that is allowed (root).
-    Raises EmulationError where one of them cannot be had.
+    Its packages, some 15 MB, are fetched into `folder` once. The emulator is installed if that is allowed (root).
+    Raises EmulationError if one of them is not available.
     """
     emulator = f"qemu-{QEMU_NAMES[architecture]}-static"
     root = folder.resolve() / architecture
@@ -88,7 +88,7 @@ def _unpack(debian_name: str, root: Path) -> None:
     for package in sorted((work / "cache/archives").glob("*.deb")):
         _run(["dpkg-deb", "--extract", str(package), str(work / "root")])
     for name in ("lib", "lib64"):
-        # Packages hold /usr/lib only; the link to it is made when a system is set up.
+        # Packages hold /usr/lib only; the link /lib is normally made when a system is set up.
         if not (work / "root" / name).exists() and (work / "root/usr" / name).exists():
             (work / "root" / name).symlink_to(f"usr/{name}")
     shutil.rmtree(root, ignore_errors=True)
@@ -97,7 +97,7 @@ def _unpack(debian_name: str, root: Path) -> None:
 
 
 def _mirror() -> str:
-    """The mirror that this machine's own apt has Debian's archive from."""
+    """The Debian mirror that this machine's own apt uses."""
     targets = _run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]).splitlines()
     mirrors = [line.split("|")[2] for line in targets if line.startswith("Debian|Debian|")]
     if not mirrors or not KEYRING.exists():
@@ -106,7 +106,7 @@ def _mirror() -> str:
 
 
 def _run(command: Sequence[str], more: Mapping[str, str] | None = None) -> str:
-    """What a command prints; raises EmulationError with its last line where it fails."""
+    """What a command prints; raises EmulationError with its last line if it fails."""
     done = subprocess.run(  # noqa: S603 - apt-get and dpkg-deb, with arguments of ours
         command, env={**os.environ, **(more or {})}, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""What a request takes of AWS, as `make bench-cost` measured and recorded it."""
+"""What a request uses of AWS, as `make bench-cost` measured and recorded it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class ScorerTimes(ReportRecord):
 
 
 class MemoryFigures(ReportRecord):
-    """What a memory size was measured to need."""
+    """What was measured at one memory size."""
 
     init_ms: float
     used_mb: float
@@ -30,7 +30,7 @@ class MemoryFigures(ReportRecord):
 
 
 class LogLines(ReportRecord):
-    """What a request writes of one kind of line."""
+    """How much a request writes to the logs in lines of one kind."""
 
     lines: float
     bytes: float
@@ -38,12 +38,12 @@ class LogLines(ReportRecord):
 
     @property
     def paid_bytes(self) -> float:
-        """What CloudWatch counts of it."""
+        """How many bytes CloudWatch bills."""
         return self.bytes + LINE_BYTES * self.lines
 
 
 class TableUnits(ReportRecord):
-    """What a request takes of the table of pasts."""
+    """What a request uses of the table of pasts."""
 
     writes: float
     reads: float
@@ -64,7 +64,7 @@ class Footprint(ReportRecord):
 
 
 def read_footprint(path: Path = FOOTPRINT) -> Footprint:
-    """The recorded measurement; raises StageError where there is none of this format."""
+    """The recorded measurement; raises StageError if there is none of this format."""
     try:
         return Footprint.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -27,13 +27,14 @@ def judge_challenger(
     declared: ScorerDeclaration,
     best_former: Contender | None = None,
 ) -> GateVerdict:
-    """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
+    """The verdict on a challenger: it must be calibrated, and rank and catch no worse (`weighing` has the rules).
 
-    `rows` are recent, such as `require_prepared_columns` accepts, and the challenger has not learned from them; they
-    have the past of each contender that has none of its own, and count as often as a declared `weight` says. The gains
-    are the challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share
-    of the rows that the champion flags. Without a champion it must keep its policy instead. A best former release that
-    does not accept nearly all rows that the others do is left out with a warning.
+    `rows` are recent rows that `require_prepared_columns` accepts and from which the challenger has not learned. They
+    hold the history features of each contender whose own `past` is None, and count as often as a declared `weight`
+    says. Gains are the challenger's metrics minus the champion's, with paired 95 % bootstrap intervals; the alert
+    budget is the share of the rows that the champion flags. Without a champion, the challenger must keep its policy
+    instead. A best former release that does not accept nearly all rows that the others accept is left out with a
+    warning.
     """
     objections = _contract_objections(champion, challenger)
     first, doubts = rows[declared.time].min(), []
@@ -97,7 +98,7 @@ def judge_challenger(
 
 
 def _contract_objections(champion: Contender | None, challenger: Contender) -> list[str]:
-    """How callers would notice: by what is accepted, and by keys of answers that rules may read."""
+    """The contract changes that callers would notice: requests no longer accepted, and answer keys no longer given."""
     if champion is None:
         return []
     own, others = (
@@ -110,7 +111,7 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
 
 
 def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
-    """Raise DataError where the rows are not as `prepare` leaves them."""
+    """Raise DataError if the rows lack columns that `prepare` writes, or have them in another type."""
     others = filter(None, (declared.entity, declared.split.weight))
     needed = [declared.time, declared.label, *others, *challenger.contract.keys, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):
@@ -124,16 +125,16 @@ def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: S
 
 
 def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The contract's inputs of prepared rows as a file holds them: dates as dates, not as seconds."""
+    """The contract's inputs of prepared rows as an input file holds them: dates as dates, not as seconds."""
     inputs = rows[rows.columns.intersection([*contract.keys, *contract.inputs, *filter(None, (contract.time_key,))])]
     dates = [name for name in inputs if name in contract.fields and contract.fields[name].type == "date"]
     return inputs.assign(**{name: dates_of(inputs[name]) for name in dates})
 
 
 def _left_out_by_former(labels: pd.Series, accepted: pd.Index, max_left_out: float) -> str | None:
-    """Why a former release is not compared: it accepts too few of the rows that the others do; None where enough.
+    """Why a former release is not compared: it accepts too few of the rows that the others accept; None if enough.
 
-    Of each class, because frauds are so few that a small share of the rows may be all of them.
+    Each class is checked, because frauds are so few that a small share of the rows may hold all of them.
     """
     left_out = labels.drop(accepted)
     n_frauds, n_others = int(labels.sum()), int((1 - labels).sum())
@@ -150,7 +151,7 @@ def _answered(contender: Contender, rows: pd.DataFrame) -> pd.DataFrame:
     """The answers to the rows that a contender accepts, by the index of the rows."""
     contract = contender.scorer.contract
     if contender.past is not None:
-        # As callers send them: what another history computed is no answer of this one.
+        # Fields as callers sent them, because values that another history filled in are not this one's.
         given = {name: rows[f"{name}{GIVEN}"] for name in contract.fields if f"{name}{GIVEN}" in rows}
         rows = rows.assign(**given).drop(columns=set(contract.columns) - set(contract.fields), errors="ignore")
     # Rows may be later than this machine's clock, as synthetic ones are.

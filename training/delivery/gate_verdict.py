@@ -1,4 +1,4 @@
-"""What the promotion gate measured of a challenger, and what it says of it: promote, refuse or cannot tell."""
+"""What the promotion gate measured of a challenger, and its verdict: promote, refuse or cannot tell."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,7 @@ class ChallengerCalibration(ReportRecord):
 
 
 class PolicyKept(ReportRecord):
-    """What a release measures of its policy, with the 95 % interval, and what it has promised."""
+    """The share that a release's policy promises, and the measured share with its 95 % interval."""
 
     name: PolicyName
     promised: float
@@ -38,7 +38,7 @@ class PolicyKept(ReportRecord):
 
 
 class Gain(ReportRecord):
-    """A metric of both models, and the challenger's less the champion's with its 95 % interval."""
+    """A metric of both models, and the challenger's minus the champion's with its 95 % interval."""
 
     challenger: float
     champion: float
@@ -62,7 +62,7 @@ class GateMeasures(ReportRecord):
     """What the gate measured; fields that do not apply are not set."""
 
     file: str | None = None
-    """The rows' file, as `objections` and `doubts` set where a pointer keeps what the gate said of its version."""
+    """The file of the rows; like `objections` and `doubts`, set only when a pointer keeps the gate's verdict."""
     judged_by: str | None = None
     """The version that was judged in the challenger's place, because it has not learned from the rows."""
     window: tuple[str, str] | None = None
@@ -71,7 +71,7 @@ class GateMeasures(ReportRecord):
     left_out: int | None = None
     alert_rate: AlertRates | None = None
     block_rate: AlertRates | None = None
-    """Of rows that are blocked, where the challenger's decision has bands."""
+    """The shares of the rows that are blocked, if the challenger's decision has bands."""
     calibration_error: ChallengerCalibration | None = None
     policy: PolicyKept | None = None
     block_policy: PolicyKept | None = None
@@ -80,7 +80,7 @@ class GateMeasures(ReportRecord):
     recall: Gain | None = None
     best_former: BestFormer | None = None
     best: str | None = None
-    """Of champion, challenger and best former the release that ranks best by average precision, for the next one."""
+    """Which of champion, challenger and best former has the best average precision; the next gate's best former."""
     objections: tuple[str, ...] | None = None
     doubts: tuple[str, ...] | None = None
 
@@ -101,7 +101,7 @@ class GateVerdict:
 
     @property
     def kind(self) -> Verdict:
-        """Refuse where anything speaks against it; promote where there is no doubt either."""
+        """Refuse if there are objections, cannot tell if there are only doubts, else promote."""
         return "refuse" if self.objections else "cannot tell" if self.doubts else "promote"
 
     @property

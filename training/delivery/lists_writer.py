@@ -1,4 +1,4 @@
-"""The lists of a scorer in the store: what is typed as an entry; read, changed, signed, and named by the pointer."""
+"""The lists of a scorer in the store: checks typed entries, and reads, changes, signs and publishes lists."""
 
 import argparse
 import json
@@ -45,12 +45,12 @@ class ListStore:
     scorer: str
     key: bytes
     public_keys: tuple[bytes, ...] = ()
-    """Of which one must have signed what is read: who signs a change signs what was there before, too."""
+    """One of these must have signed the lists that are read, because signing a change also signs earlier entries."""
 
     def read(self) -> tuple[str | None, tuple[Entry, ...]]:
-        """The version that the pointer names, and its entries; None and nothing where it names none.
+        """The version that the pointer names, and its entries; None and no entries if it names none.
 
-        Raises StageError where a function would refuse them.
+        Raises StageError if a function would refuse the lists.
         """
         version = self._version()
         if version is None:
@@ -63,12 +63,12 @@ class ListStore:
             ) from error
 
     def write(self, change: Change, reason: str, signing_key: str = "") -> tuple[Pointer, int]:
-        """The pointer after a change of the entries, of which expired ones are left out, and how many there are."""
+        """Change the entries and drop expired ones; returns the new pointer and the number of entries."""
         version, before = self.read()
         return self._name(version, change(before), reason, signing_key)
 
     def replace(self, entries: Iterable[Entry], reason: str, signing_key: str = "") -> tuple[Pointer, int]:
-        """The same with other entries, whatever there is, and whether it can be read or not; without any, none."""
+        """Replace all entries, readable or not; returns what `write` returns. No entries at all remove the lists."""
         return self._name(self._version(), entries, reason, signing_key)
 
     def _version(self) -> str | None:
@@ -78,7 +78,7 @@ class ListStore:
     def _name(
         self, version: str | None, entries: Iterable[Entry], reason: str, signing_key: str
     ) -> tuple[Pointer, int]:
-        """Write the entries as a new file, which the pointer names, unless it changed since `version`."""
+        """Write the entries to a new file that the pointer names; raises StageError if it no longer names `version`."""
         now = time()
         kept = tuple(entry for entry in entries if entry.expires is None or entry.expires > now)
         new = self._put(kept, signing_key) if kept else None
@@ -118,16 +118,16 @@ class Typed(NamedTuple):
 
 
 def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
-    """An entry of what was typed; raises DataError with what is wrong, and never with the value."""
+    """The entry for what was typed; raises DataError, which says what is wrong but never contains the value."""
     name, field, value, reason, expires = typed
     if name not in LIST_NAMES:
         raise DataError(f"list is {name!r}; it must be one of {', '.join(LIST_NAMES)}")
     check_listed(field, contract)
     if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
         raise DataError("value is no text in UTF-8")
-    # As a request's value is read: a whole number is a key, a fraction is none.
+    # The value is read like a request's: a whole number can be a key, a fraction cannot.
     declared = contract.fields[field].model_copy(update={"required": True})
-    # Beside a text, without which a number alone would be a column of numbers.
+    # The text beside it makes this a column of texts; a number alone would make it a column of numbers.
     values, problems = check_field(pd.Series([value, "a"], dtype=object), declared)
     if problems[0]:
         raise DataError(f"value {problems[0]}")
@@ -157,7 +157,7 @@ def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
 
 
 def check_listed(field: str, contract: Contract) -> None:
-    """Raise DataError where no list may have values of a field."""
+    """Raise DataError if lists may not contain values of a field."""
     listed = [name for name, declared in contract.fields.items() if declared.type in LISTED_TYPES]
     if field not in listed:
         raise DataError(f"field is {field!r}; it must be one of {', '.join(listed) or '(no field is a text)'}")

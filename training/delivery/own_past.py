@@ -1,4 +1,4 @@
-"""The past of a released version by its own history, where the prepared rows have that of another."""
+"""Features from a released version's own history, if the prepared rows have those of another history."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from training.errors import StageError
 
 
 def past_id(contract: Contract) -> tuple[str, float] | None:
-    """Equal for contracts that compute equal features of a row's past; None without a history."""
+    """An id that is equal for contracts that compute equal history features; None without a history."""
     if (history := contract.history) is None:
         return None
     reads_rate = any(feature.take == "fraud_rate" for feature in history.features.values())
@@ -25,10 +25,10 @@ def past_id(contract: Contract) -> tuple[str, float] | None:
 def with_own_past(
     contender: Contender, challenger: Contract, window: pd.DataFrame, path: Path, declared: ScorerDeclaration
 ) -> Contender:
-    """The contender, with the features of its own past where the window, the rows of `path`, has those of another.
+    """The contender, with its own history features if the window (the rows of `path`) has those of another history.
 
-    The window has the past of the declared history, and what the challenger learned of it. Raises StageError where the
-    files beside the window do not hold all rows that the contender's history reads.
+    The window has the features of the declared history, with the usual fraud rate that the challenger learned. Raises
+    StageError if the files beside the window do not hold all rows that the contender's history reads.
     """
     contract, expected = contender.scorer.contract, declared.contract
     if expected.history:

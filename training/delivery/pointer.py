@@ -53,10 +53,10 @@ def _former(store: StoreWriter, scorer: str) -> list[Pointer]:
 
 
 def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
-    """The pointer after an update; `change` gives the keys that differ from the pointer before.
+    """Update a pointer and return it; `change` gives the keys that differ from the pointer before.
 
-    Raises StageError where another writer updated it since it was read, and where the pointer is damaged, unless
-    `is_forced`: then the latest of the history counts as the pointer before.
+    Raises StageError if another writer updated the pointer since it was read, or if it is damaged. With `is_forced`, a
+    damaged pointer is replaced, and the latest one of the history counts as the pointer before.
     """
     former = _former(store, scorer)
     try:
@@ -70,7 +70,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
         {
             "format": POINTER_FORMAT,
             "scorer": scorer,
-            # Higher than the history's too, because a pointer may have been lost.
+            # Higher than the serials in the history, too, because a pointer may have been lost.
             "serial": last + 1,
             "current": before and before.current,
             "previous": before and before.previous,
@@ -84,7 +84,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
             **change(before),
         }
     )
-    # Before the pointer changes, so that a crash in between loses no update.
+    # The former pointer is kept before it is replaced, so a crash in between loses no update.
     if before and seen and before.serial not in {pointer.serial for pointer in former}:
         store.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
     store.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
@@ -92,10 +92,10 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
 
 
 def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
-    """The pointer with a version as the current one, and the former current one as the previous.
+    """Make a version the current one and the former current one the previous; returns the pointer.
 
-    Raises RefusedError where the gate objects or cannot tell, or where the version's past is not loaded
-    (`missing_past`); a reason given as `force`, which is kept, overrules it.
+    Raises RefusedError if the gate objects or cannot tell, or if the version's past is not loaded (`missing_past`). A
+    reason given as `force` overrules this and is kept.
     """
     is_lost, before = False, None
     try:
@@ -116,7 +116,7 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
     def change(now: Pointer | None) -> dict[str, Any]:
         if _models_of(now) != _models_of(before) and not is_lost:
             raise StageError("the pointer was updated while the gate ran; promote again")
-        # Where the gate agrees there was nothing to force.
+        # If the gate agrees, nothing was forced.
         reason = force if verdict.reasons else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
 
@@ -124,10 +124,10 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
 
 
 def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
-    """The pointer with the previous version, or the named one, as the current one.
+    """Make the previous version, or the named one, the current one; returns the pointer.
 
-    Raises StageError where there is none, or where its contract would break callers of the current one; a reason given
-    as `force` is kept, and overrules the latter.
+    Raises StageError if there is none, or if its contract would break callers of the current one. A reason given as
+    `force` overrules the latter and is kept.
     """
 
     def change(now: Pointer | None) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, fo
 
 
 def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
-    """The pointer with a version, or with None no version, as the shadow."""
+    """Make a version the shadow, or with None remove the shadow; returns the pointer."""
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if version:
@@ -170,19 +170,19 @@ def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
 
 
 def _models_of(pointer: Pointer | None) -> tuple[str | None, ...]:
-    """What a gate's verdict depends on; not the lists, which may change while it runs."""
+    """The versions on which a gate's verdict depends, without the lists, which may change while it runs."""
     return (pointer.current, pointer.previous, pointer.shadow) if pointer else ()
 
 
 def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
-    """The keys that change where a version becomes current; a version is never its own shadow."""
+    """The keys that change when a version becomes current; a version is never its own shadow."""
     if now is None:
         return {"current": version}
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
 
 
 def _missing_past(store: StoreWriter, scorer: str, current: str, version: str) -> str | None:
-    """What speaks against a version whose past is not loaded; nothing where the current one is damaged."""
+    """The objection to a version whose past is not loaded; None if it is, or if the current version is damaged."""
     try:
         served = load_released(store, scorer, current).contract
     except BundleError:
@@ -191,7 +191,7 @@ def _missing_past(store: StoreWriter, scorer: str, current: str, version: str) -
 
 
 def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
-    """What callers of the current version would lose; nothing where it is damaged, and nobody can say."""
+    """What callers of the current version would lose; nothing, with a warning, if that version is damaged."""
     try:
         return breaking_changes(load_released(store, scorer, current).contract, offered)
     except BundleError as error:
@@ -200,7 +200,7 @@ def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) ->
 
 
 def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
-    """The gate's verdict on a released version beside the current one, by the rows of a Parquet file."""
+    """The gate's verdict on a released version, compared with the current one on the rows of a Parquet file."""
     declared = declared_scorer(scorer)
     released, champion, lost = released_scorer(store, scorer, version), None, []
     try:

@@ -1,19 +1,19 @@
-"""AWS's prices in one region on one day, in dollars, each with the page that it is from.
+"""AWS's prices in one region on one day, in dollars, each with the page that it was taken from.
 
-Always the first tier, without the free tier, so that nothing costs more.
+They are those of the first tier, without the free tier, so nothing costs more.
 """
 
 from dataclasses import dataclass, fields
 
 DATE = "2026-11-30"
 REGION = "us-east-1"
-# AWS counts GB of 2^30 bytes, and lists what is paid by the hour for 730 hours a month.
+# To AWS, a GB has 2^30 bytes, and a month of hourly prices has 730 hours.
 GB = 2**30
 MONTH_HOURS = 730
 MONTH_SECONDS = MONTH_HOURS * 3600
-# One request of an HTTP API is of at most so many bytes, and one record of Firehose of at least so many.
+# An HTTP API counts at most GATEWAY_BYTES as one request; Firehose counts each record as at least FIREHOSE_BYTES.
 GATEWAY_BYTES, FIREHOSE_BYTES = 512 * 1024, 5 * 1024
-# CloudWatch Logs adds so many to each line (PutLogEvents, CloudWatch Logs API Reference).
+# CloudWatch Logs adds this many bytes to each line (PutLogEvents, CloudWatch Logs API Reference).
 LINE_BYTES = 26
 
 _CLOUDWATCH = "aws.amazon.com/cloudwatch/pricing"
@@ -26,7 +26,7 @@ _SECRETS = "aws.amazon.com/secrets-manager/pricing"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """So many dollars for so many units."""
+    """A price in dollars for a number of units."""
 
     usd: float
     per: float
@@ -40,7 +40,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The price of everything that the template can make."""
+    """The prices of everything that the template can create."""
 
     gateway: Price = Price(1.00, 1e6, "million requests to an HTTP API", "aws.amazon.com/api-gateway/pricing")
     data_out: Price = Price(0.09, 1, "GB to the internet", "aws.amazon.com/ec2/pricing/on-demand")
@@ -68,7 +68,7 @@ class Prices:
     secret_read: Price = Price(0.05, 1e4, "ten thousand reads of secrets", _SECRETS)
 
     def all(self) -> list[Price]:
-        """Each of them, in this order."""
+        """All prices, in the order of their declaration."""
         return [getattr(self, field.name) for field in fields(self)]
 
 

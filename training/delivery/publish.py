@@ -1,4 +1,4 @@
-"""Publish a bundle to the store with its documents, who released it, when and from which commit; signed on request."""
+"""Publish a bundle with its documents and a note of who released it, when and from which commit; optionally signed."""
 
 import base64
 from collections.abc import Mapping
@@ -25,11 +25,12 @@ KMS = "kms:"
 
 
 def publish(store: StoreWriter, folder: Path, signing_key: str = "", requirements: Path = REQUIREMENTS) -> str:
-    """The version of a bundle's folder, once the store holds it.
+    """Publish a bundle's folder to the store, and return its version.
 
-    `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    `requirements` pins what the artifact is built from. Note and documents are those of the first release. Raises
-    BundleError where the bundle is damaged; StageError or StoreError where it cannot be described, signed or written.
+    `signing_key` names a PEM file with an Ed25519 key, or is kms: and the id of a key in AWS KMS; if it is empty,
+    nothing is signed. `requirements` pins the packages of the artifact. The note and documents of an earlier release of
+    the same version are kept. Raises BundleError if the bundle is damaged, and StageError or StoreError if it cannot be
+    described, signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
@@ -44,7 +45,7 @@ def publish(store: StoreWriter, folder: Path, signing_key: str = "", requirement
             store.put_new(f"{key}.{ending}", content)
     store.put_bundle(name, version, {**signature, **contents})
     for file, content in signature.items():
-        # Adds the signature where the bundle was published before, unsigned or signed with another key.
+        # Adds the signature if the bundle was published before, unsigned or signed with another key.
         store.put_new(bundle_key(name, version, file), content)
     return version
 
@@ -61,12 +62,12 @@ def _note(version: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sign(manifest: bytes, key: str) -> dict[str, bytes]:
-    """The signature of a manifest, by the name of its file; raises StageError where the key cannot sign."""
+    """The signature of a manifest, by its file name; raises StageError if the key cannot sign."""
     return signature_of(signed_statement(manifest), key)
 
 
 def signature_of(statement: bytes, key: str) -> dict[str, bytes]:
-    """The signature of a statement, by the name that its key gives it; raises StageError where the key cannot sign."""
+    """The signature of a statement, by a file name derived from its key; raises StageError if the key cannot sign."""
     signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
     public_key, signature = signed
     return {signature_name(public_key): base64.b64encode(signature) + b"\n"}
@@ -84,7 +85,7 @@ def _signed(statement: bytes, file: Path) -> tuple[bytes, bytes]:
 
 
 def _signed_by_kms(statement: bytes, key_id: str) -> tuple[bytes, bytes]:
-    import boto3  # noqa: PLC0415 - needed only where KMS holds the key
+    import boto3  # noqa: PLC0415 - needed only if KMS holds the key
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     try:

@@ -1,4 +1,4 @@
-"""The facts of a release card, as the store has them."""
+"""The facts of a release card, read from the store."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from training.report.release_card import PURPOSE, Approval, ReleaseCard, measure
 
 
 def release_facts(store: StoreWriter, declared: ScorerDeclaration, name: str, version: str) -> ReleaseCard:
-    """What the card of a released version tells; raises StageError where it was never released."""
+    """The content of a released version's card; raises StageError if the version was never released."""
     if (note := read_if_there(store, f"{name}/releases/{version}.json")) is None:
         raise StageError(f"{version} of {name} is not in {store}; `make releases` lists what there is")
     released, scorer = json.loads(note), released_scorer(store, name, version)
@@ -97,7 +97,7 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def _manifest_of(store: StoreWriter, name: str, version: str | None) -> Mapping[str, Any] | None:
-    """The manifest of a predecessor; None where there is none, or it cannot be loaded any more."""
+    """The manifest of a predecessor; None if there is none, or if it can no longer be loaded."""
     try:
         return released_scorer(store, name, version).bundle.manifest if version else None
     except (BundleError, StageError, StoreError):
@@ -105,7 +105,7 @@ def _manifest_of(store: StoreWriter, name: str, version: str | None) -> Mapping[
 
 
 def _approval_of(history: Sequence[Pointer], version: str) -> tuple[Pointer | None, str | None]:
-    """The last update that put the version into production, and the version that it took the place of."""
+    """The last update that put the version into production, and the version that it replaced."""
     approved, predecessor, current = None, None, None
     for pointer in history:
         if pointer.current == version != current:

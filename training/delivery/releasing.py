@@ -59,7 +59,7 @@ def packaged_version(scorer: str) -> str:
 
 
 def announce_update(scorer: str, pointer: Pointer) -> None:
-    """Print an updated pointer, and set MLflow's aliases by it."""
+    """Print an updated pointer, and set MLflow's aliases accordingly."""
     say(f"{scorer}: current {pointer.current}, previous {pointer.previous}, shadow {pointer.shadow}")
     try:
         Tracker().point(scorer, pointer)

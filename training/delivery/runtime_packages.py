@@ -21,13 +21,13 @@ class RuntimePackage:
     name: str
     version: str
     sha256: tuple[str, ...]
-    """Of each file that the index has of this version, one of which is installed."""
+    """The hash of each file that the package index has for this version; one of the files is installed."""
 
 
 def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ...]:
     """The packages that a requirements file pins by version and hash, without those for other systems or Pythons.
 
-    Raises StageError, which names the line, where the file is missing, empty, or has anything else in it.
+    Raises StageError if the file is missing or empty, or contains anything else; then it names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ..
     except UnicodeDecodeError as error:
         raise StageError(f"{path} is damaged: it is not a text in UTF-8; {_REMEDY}") from error
     packages: dict[str, RuntimePackage] = {}
-    # A backslash that nothing follows stays, and is refused: the file was cut off there.
+    # A backslash at the very end stays and is then refused, because the file was cut off there.
     for line in re.sub(r"\\\n(?=.)", " ", text).splitlines():
         if not (pinned := " ".join(line.split())) or pinned.startswith("#"):
             continue
@@ -53,7 +53,7 @@ def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ..
 
 
 def _parsed(pinned: str) -> RuntimePackage | None:
-    """The package of a line; None where it is for another system. Raises ValueError where it is not pinned."""
+    """The package of a line; None if it is for another system. Raises ValueError if it is not pinned."""
     requirement, separator, hashes = pinned.partition(" --hash")
     parsed = Requirement(requirement)
     (version,) = (clause.version for clause in parsed.specifier if clause.operator in {"==", "==="})

@@ -1,6 +1,6 @@
-"""Served histories as commands change them: a file, or a table, into which states are merged while it is used.
+"""How commands use served histories: a file, or a table into which states are merged while functions use it.
 
-And what speaks against a version whose states are not there.
+Also checks whether the states of a version were loaded before it serves.
 """
 
 import json
@@ -42,13 +42,13 @@ from training.errors import StageError
 
 # How long a command waits for the writers of a served history.
 WAIT_MS = 10_000
-# So many states are written at once.
+# How many states are written at once.
 BATCH = 25
-# How long a batch may take, and how often what the table refused for a while is tried again.
+# How many seconds a batch may take, and how often calls that failed temporarily are retried.
 SECONDS, TRIES = 10.0, 9
-# A state that requests change at this very moment is read and merged anew, at most so often.
+# How often a state is read and merged again if requests change it at the same moment.
 _RACES = 50
-# What says nothing against the call itself.
+# The errors that are not retried; a conflict is an answer.
 _FINAL = ("ResourceNotFoundException", "AccessDeniedException", "ValidationException", "NoCredentials", CONFLICT)
 
 Answer = dict[str, Any] | AwsError
@@ -58,12 +58,12 @@ class HistoryTable:
     """A table, whose keys are hashed with a secret."""
 
     def __init__(self, name: str, secret: bytes, client: AwsClient) -> None:
-        """Use a table; nothing is called yet."""
+        """Use a table; makes no call yet."""
         self._name, self._client = name, client
         self._served = DynamoHistory(name, round(1_000 * SECONDS), secret, client)
 
     def check_key(self) -> None:
-        """Raise StageError where what the table has was hashed with another secret."""
+        """Raise StageError if the keys in the table were hashed with another secret."""
         content = {
             "Key": {"k": {"B": self._served.item_key(FINGERPRINT, b"")}},
             "UpdateExpression": "SET f = if_not_exists(f, :f)",
@@ -79,9 +79,9 @@ class HistoryTable:
     def load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
         """Merge at most BATCH states of events before `as_of`, a midnight, into the table.
 
-        They are those of the first shards. From the others everything before `as_of` is removed; until that is done
-        requests leave it out. Raises StateError where one, or what the table has of its key, is damaged, StageError
-        where the table fails.
+        States go to the first shard of their key. From the other shards everything before `as_of` is removed; until
+        then, requests ignore it. Raises StateError if a state or the table's item of its key is damaged, and StageError
+        if the table fails.
         """
         self._load(states, past, as_of)
         for others in batched(_other_shards(states, past), BATCH, strict=False):
@@ -95,18 +95,18 @@ class HistoryTable:
                 self._merge(state, past.entity(state.entity), as_of, answer.item or {})
 
     def mark_loaded(self, scorer: str, past: RequestPast, as_of: int) -> None:
-        """Note that the table has the states of a scorer's history as of a time."""
+        """Note in the table that it has the states of a scorer's history as of a time."""
         content = {"Item": {"k": {"B": self._key(_mark(scorer, past))}, "a": {"N": str(as_of)}}}
         self._answers([self._call("PutItem", content)])
 
     def loaded_as_of(self, scorer: str, past: RequestPast) -> int | None:
-        """The time that was noted last for a scorer's history; None where none was."""
+        """The as-of time noted last for a scorer's history; None if there is none."""
         (answer,) = self._answers([self._call("GetItem", {"Key": {"k": {"B": self._key(_mark(scorer, past))}}})])
         item = answer.get("Item") if isinstance(answer, dict) else None
         return int(item["a"]["N"]) if item else None
 
     def state(self, key: bytes, past: EntityPast) -> State | None:
-        """The state that the table has of a key; None where it has none. Raises StateError where it is damaged."""
+        """The state that the table has for a key; None if it has none. Raises StateError if it is damaged."""
         contents = [
             {"Key": {"k": {"B": self._key(shard_key(key, shard))}}, "ConsistentRead": True}
             for shard in range(past.shards)
@@ -116,9 +116,9 @@ class HistoryTable:
         return united(past, [read_item(past, item) for item in items]) if any(items) else None
 
     def delete(self, key: bytes) -> bool:
-        """Delete all that the table has of a key, and say whether there was anything.
+        """Delete everything that the table has for a key, and return whether there was anything.
 
-        Of all shards that it may ever have had.
+        This includes all shards that the key may ever have had.
         """
         contents = [
             {"Key": {"k": {"B": self._key(shard_key(key, shard))}}, "ReturnValues": "ALL_OLD"}
@@ -134,7 +134,7 @@ class HistoryTable:
         return operation, json.dumps({"TableName": self._name, **content}).encode()
 
     def _put(self, state: StoredState, as_of: int) -> Call:
-        """The call that adds a state to the table unless it has an item of the key, and then gives that."""
+        """The call that puts a state unless the table already has an item of its key, which a conflict then returns."""
         item = {
             "k": {"B": self._key(state.key)},
             "b": {"B": b64encode(state.state).decode()},
@@ -146,15 +146,15 @@ class HistoryTable:
         return self._call("PutItem", {"Item": item, **rest})
 
     def _merge(self, state: StoredState, past: EntityPast, as_of: int, item: Mapping[str, Any]) -> None:
-        """Merge a state with the item that the table has, anew wherever requests have packed it meanwhile.
+        """Merge a state with the table's item for its key, again if requests have packed the item meanwhile.
 
-        Events that they add at its end meanwhile stay where they are.
+        Events that requests append meanwhile stay where they are.
         """
         for _ in range(_RACES):
             n_events = min(len(item["l"]["L"]) if "l" in item else 0, MOST_EVENTS)
             live = read_item(past, item, n_events)
             is_whole = live.n_events == n_events
-            # What is too much for one call is packed first, without the file.
+            # If there are too many events for one call, the first are packed before the state of the file is merged.
             merged = past.merged(past.unpack(state.state), live.state, as_of) if is_whole else live.state
             expires = max(week_end(state.expires), int(item["x"]["N"]) if "x" in item else 0)
             loaded = {":a": {"N": str(as_of)}} if is_whole else {}
@@ -178,9 +178,9 @@ class HistoryTable:
         raise StageError(f"{TABLE}{self._name} changes one key faster than it can be merged; load at a quieter time")
 
     def _answers(self, calls: Sequence[Call]) -> list[Answer]:
-        """The answers to calls, of which those that fail for a while are tried again; conflicts are answers.
+        """The answers to calls; calls that fail temporarily are retried, and conflicts count as answers.
 
-        Raises StageError where one still fails.
+        Raises StageError if a call still fails.
         """
         answers = self._client.call(calls, SECONDS)
         for attempt in range(TRIES):
@@ -200,7 +200,7 @@ class HistoryTable:
 
 
 def _other_shards(states: Sequence[StoredState], past: RequestPast) -> Iterator[StoredState]:
-    """What a load merges into the shards that have no state in the file: nothing."""
+    """Empty states, which a load merges into all shards but the first: the file has no states for these."""
     for state in states:
         entity = past.entity(state.entity)
         empty = entity.pack(entity.empty())
@@ -213,13 +213,13 @@ def _may_succeed(answer: Answer) -> bool:
 
 
 def _mark(scorer: str, past: RequestPast) -> bytes:
-    """The key under which is noted what was loaded, which is none of an entity: it is longer."""
+    """The key of the note of what was loaded; it is longer than any key of an entity, so they cannot collide."""
     return f"loaded {scorer} {past.id}".encode()
 
 
 @contextmanager
 def opened_table(address: str, variable: str, environment: Mapping[str, str]) -> Iterator[HistoryTable]:
-    """The table that an address names; raises StageError where it, its key or the region is none."""
+    """The table that an address names; raises StageError if the address, its key or the region is invalid."""
     try:
         client = AwsClient("dynamodb", TARGET, environment)
         settings = Settings.from_environment({"HISTORY": address, "HISTORY_KEY": environment.get("HISTORY_KEY", "")})
@@ -241,7 +241,7 @@ def is_table(address: str) -> bool:
 
 
 def existing_file(database: str) -> str:
-    """The file of a served history; raises StageError where there is none."""
+    """The file of a served history; raises StageError if there is none."""
     if not database:
         raise StageError("HISTORY must name the history's file: make history SCORER=... HISTORY=history.db KEY=...")
     if not Path(database).is_file():
@@ -251,7 +251,7 @@ def existing_file(database: str) -> str:
 
 @contextmanager
 def opened_file(database: str, variable: str = "HISTORY") -> Iterator[SqliteHistory]:
-    """A served history; raises StageError where it cannot be used."""
+    """A served history; raises StageError if it cannot be used."""
     try:
         served = SqliteHistory(database, WAIT_MS)
     except HistoryFileError as error:
@@ -268,9 +268,9 @@ def opened_file(database: str, variable: str = "HISTORY") -> Iterator[SqliteHist
 
 
 def loaded_as_of(address: str, scorer: str, past: RequestPast) -> int | None:
-    """The time as of which a served history had the states of a scorer's history loaded; None where it never had.
+    """The as-of time of the states loaded last into a served history for a scorer; None if none were loaded.
 
-    Raises StageError where it cannot be asked.
+    Raises StageError if the history cannot be read.
     """
     if is_table(address):
         with opened_table(address, "HISTORY", os.environ) as table:
@@ -280,10 +280,10 @@ def loaded_as_of(address: str, scorer: str, past: RequestPast) -> int | None:
 
 
 def missing_past(scorer: str, served: Contract, offered: Contract) -> str | None:
-    """What speaks against a version that has another history than the one that serves; None where nothing does.
+    """The objection to a version that has another history than the serving version; None if there is none.
 
-    Versions of the same history share their states. Those of another begin without any, unless they were loaded into
-    the history that HISTORY names in the environment. Raises StageError where that one cannot be asked.
+    Versions with the same history share its states. A version with another one begins without states, unless they were
+    loaded into the history that HISTORY names in the environment. Raises StageError if that history cannot be read.
     """
     if offered.history is None:
         return None

@@ -1,4 +1,4 @@
-"""Versions as a function takes them: the one that scores or is monitored, its bundle, and the lists beside it."""
+"""Loads versions as a function would: the one that scores or is monitored, its bundle, and its lists."""
 
 from handler.releases.lists import Lists, ListsError, read_lists
 from handler.releases.store import StoreError, read_bundle
@@ -16,7 +16,7 @@ from training.run.progress import warn_once
 def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
     """The given version, else the store's current one, else the packaged one; verified, with its files by name.
 
-    Raises StageError, BundleError or StoreError where there is none, or it may not be served.
+    Raises StageError, BundleError or StoreError if there is none, or if it may not be served.
     """
     store = open_store_writer(address)
     if version and not VERSION.fullmatch(version):
@@ -40,7 +40,7 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
 
 
 def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
-    """The scorer whose baseline a log is compared with, and where it is from: the store, else the packaged bundle."""
+    """The scorer whose baseline a log is compared with, and its origin: the store, else the packaged bundle."""
     try:
         store = open_store_writer(address)
         pointer, _ = read_current_pointer(store, name)
@@ -55,9 +55,9 @@ def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
 def served_lists(
     store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
 ) -> Lists | None:
-    """The lists that a function with this store goes by; None where there are none.
+    """The lists that a function with this store applies; None if there are none.
 
-    Raises StageError where there are some and a function would refuse them.
+    Raises StageError if there are some and a function would refuse them.
     """
     pointer, _ = read_current_pointer(store, scorer)
     if pointer is None or pointer.lists is None:
@@ -70,9 +70,9 @@ def served_lists(
 
 
 def released_scorer(store: StoreWriter, scorer: str, version: str) -> Scorer:
-    """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
+    """A released version, as a function with this environment's STORE_PUBLIC_KEY would load it.
 
-    Raises StageError where there is none, and what `load_released` raises where it may not serve.
+    Raises StageError if there is none, and what `load_released` raises if it may not serve.
     """
     if version not in (versions := store.names(f"{scorer}/bundles")):
         released = f"released are {', '.join(versions)}" if versions else "none is released yet"

@@ -1,7 +1,7 @@
 """Writing to a store: a bundle appears whole or not at all, and a pointer is replaced atomically.
 
-Nothing that was published is ever changed. What a killed process leaves is hidden from readers: in a folder the next
-writer removes it, in S3 files of a bundle without a manifest wait to be completed.
+Nothing that was published is ever changed. What a killed process leaves behind is hidden from readers: in a folder, the
+next writer removes it; in S3, a bundle without its manifest stays hidden until a writer completes it.
 """
 
 import json
@@ -39,11 +39,11 @@ VERSION = re.compile(r"[0-9a-f]{12}")
 UNFINISHED = ".unfinished-"
 ANY_BYTES = 1 << 40
 TRIES, PAUSE_SECONDS = 5, 0.2
-# A busy store answers SlowDown; the function, which must not wait, gives up sooner.
+# A busy store answers SlowDown, and a writer may wait; the function may not, and gives up sooner.
 ATTEMPTS = 5
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _UNKNOWN = {"NotImplemented", "501"}
-# The object that writers try conditions on. It stays, so that nobody needs the right to delete.
+# The object on which writers try conditions. It stays, so no writer needs the right to delete.
 PROBE = ".conditional-writes"
 PROBE_TEXT = (
     b"Before their first write, writers check by this object that the store honours If-None-Match and If-Match.\n"
@@ -59,19 +59,19 @@ class StoreWriter(Protocol):
     """A store that can be written to."""
 
     def read(self, key: str, limit: int) -> bytes:
-        """As `handler.releases.store.Store` has it."""
+        """See `handler.releases.store.Store`."""
         ...
 
     def put_new(self, key: str, content: bytes) -> None:
-        """Write under a new key, or one that holds the same content; raise StageError where it holds other content."""
+        """Write under a key that is new or holds the same content; raise StageError if it holds other content."""
         ...
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """Write a bundle's files, so that no reader ever sees only some of them."""
+        """Write a bundle's files; no reader ever sees only some of them."""
         ...
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """Replace the pointer that was read as `seen`; raise StageError where it has changed since."""
+        """Replace the pointer that was read as `seen`; raise StageError if it has changed since."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -80,10 +80,10 @@ class StoreWriter(Protocol):
 
 
 class FolderStoreWriter(FolderStore):
-    """A store in a folder, to be written to."""
+    """A store in a folder that can be written to."""
 
     def put_new(self, key: str, content: bytes) -> None:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         path = self.root / key
         with self._locked(key.split("/", maxsplit=1)[0]):
             if path.exists():
@@ -92,7 +92,7 @@ class FolderStoreWriter(FolderStore):
                 _replace(path, content)
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `StoreWriter` has it: written and verified under another name, then renamed."""
+        """See `StoreWriter`; files are written and verified under another name, which is then renamed."""
         bundles = self.root / scorer / "bundles"
         with self._locked(scorer):
             bundles.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ class FolderStoreWriter(FolderStore):
             sync(bundles)
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         path = self.root / pointer_key(scorer)
         with self._locked(scorer):
             if (path.read_bytes() if path.exists() else None) != seen:
@@ -122,19 +122,19 @@ class FolderStoreWriter(FolderStore):
             _replace(path, content)
 
     def names(self, folder: str) -> list[str]:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         path = self.root / folder
         return sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
 
     def _locked(self, scorer: str) -> FileLock:
-        """One writer at a time; the lock ends with its process."""
+        """A lock for one writer at a time; it ends with its process."""
         folder = self.root / scorer
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / ".lock")
 
 
 class S3StoreWriter(S3Store):
-    """A store in S3, to be written to. Objects appear whole, and conditional writes keep two writers apart."""
+    """A store in S3 that can be written to. Objects appear whole, and conditional writes keep two writers apart."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         """Create the client; before its first write the store must show that it honours conditions."""
@@ -147,11 +147,11 @@ class S3StoreWriter(S3Store):
         self._is_proven = False
 
     def put_new(self, key: str, content: bytes) -> None:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         for _ in range(TRIES):
             if self._put(key, content, IfNoneMatch="*"):
                 return
-            # Where there is nothing yet, another writer is writing it.
+            # If there is nothing yet, another writer is still writing it.
             if (present := read_if_there(self, key)) is not None:
                 _must_equal(present, content, f"{self}/{key}")
                 return
@@ -159,7 +159,7 @@ class S3StoreWriter(S3Store):
         raise StageError(f"{self}/{key} is being written by another process; try again")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `StoreWriter` has it: verified, put and read back file by file; the manifest, which completes it, last."""
+        """See `StoreWriter`; verified, then written and read back file by file, ending with the manifest."""
         load_released(_Unpublished(contents, str(self)), scorer, version)
         for name in sorted(contents, key=lambda name: name == MANIFEST):
             key = bundle_key(scorer, version, name)
@@ -167,7 +167,7 @@ class S3StoreWriter(S3Store):
             _must_equal(self.read(key, ANY_BYTES), contents[name], f"{self}/{key}")
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         key = pointer_key(scorer)
         condition: dict[str, str] = {"IfNoneMatch": "*"}
         if seen is not None:
@@ -177,12 +177,12 @@ class S3StoreWriter(S3Store):
                 raise StageError(f"{self}/{key} was removed since it was read; check it, then try again") from error
             condition = {"IfMatch": tag if now == seen else ""}
         is_changed = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
-        # A client repeats a write whose answer was lost, and then finds its own content.
+        # A client repeats a write whose answer was lost, and may then find its own content.
         if is_changed and read_if_there(self, key) != content:
             raise StageError(f"{self}/{key} was updated by another writer; check it, then try again")
 
     def names(self, folder: str) -> list[str]:
-        """As `StoreWriter` has it."""
+        """See `StoreWriter`."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in S3Store
 
         start = f"{self.prefix}{folder}/"
@@ -196,9 +196,9 @@ class S3StoreWriter(S3Store):
         return sorted(whole | {key for key in keys if "/" not in key})
 
     def _put(self, key: str, content: bytes, **condition: str) -> bool:
-        """Whether it was written; it is not where the condition does not hold.
+        """Write an object if the condition holds, and return whether it was written.
 
-        Raises StageError where the store does not honour conditions, with which two writers would overwrite each other.
+        Raises StageError if the store does not honour conditions, because two writers would overwrite each other.
         """
         if not self._is_proven:
             self._prove()
@@ -210,7 +210,7 @@ class S3StoreWriter(S3Store):
         # The first one may write; the other two must not.
         self._put_if(PROBE, PROBE_TEXT, IfNoneMatch="*")
         if self._put_if(PROBE, PROBE_TEXT, IfNoneMatch="*") or self._put_if(PROBE, PROBE_TEXT, IfMatch=NO_TAG):
-            with suppress(Exception):  # who may not delete leaves it there
+            with suppress(Exception):  # without the right to delete, it stays
                 self.client.delete_object(Bucket=self.bucket, Key=self.prefix + PROBE)
             raise StageError(f"{self} ignores conditional writes; {HONOUR}")
 
@@ -245,7 +245,7 @@ class _Unpublished:
 
 
 def open_store_writer(address: str) -> FolderStoreWriter | S3StoreWriter:
-    """The store at an address, to be written to; raises StageError for another kind of address."""
+    """The store at an address, for writing; raises StageError for another kind of address."""
     try:
         store = open_store(address)
     except ValueError as error:
@@ -254,7 +254,7 @@ def open_store_writer(address: str) -> FolderStoreWriter | S3StoreWriter:
 
 
 def read_if_there(store: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:  # noqa: ANN401 - any store
-    """What a store holds under a key, None where it holds nothing."""
+    """What a store holds under a key; None if it holds nothing."""
     try:
         content: bytes = store.read(key, limit)
     except MissingError:
@@ -268,7 +268,7 @@ def as_json(content: dict[str, Any]) -> bytes:
 
 
 def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:
-    """A scorer's pointer, and its bytes as they were read; None where it has none yet."""
+    """A scorer's pointer, and its bytes as they were read; both None if it has none yet."""
     key = pointer_key(scorer)
     seen = read_if_there(store, key, MAX_POINTER_BYTES)
     return (None if seen is None else parse_pointer(seen, scorer, f"{store}/{key}")), seen
@@ -280,7 +280,7 @@ def _must_equal(present: bytes, content: bytes, where: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole and to the disk, after removing what a killed process left of it."""
+    """Write a file atomically and durably, after removing what a killed process left of it."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink()
     write_bytes(path, content, durable=True)

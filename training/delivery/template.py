@@ -1,7 +1,7 @@
-"""The template as CloudFormation would make it of given parameters: translated by SAM, conditions decided.
+"""The template as CloudFormation would deploy it with given parameters: translated by SAM, conditions resolved.
 
-`python -m training.delivery.template OUT NAME=VALUE ...` writes it as JSON, for linters that do not decide conditions.
-`declared_environment` reads a built template.
+`python -m training.delivery.template OUT NAME=VALUE ...` writes it as JSON, for linters that do not resolve
+conditions. `declared_environment` reads a built template.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template.yaml"
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
-# SAM's translator lives in an environment of its own. The code's address stands for what `sam deploy` uploads.
-# To import it takes a second, a translation a twentieth of that: so one process answers line by line.
+# SAM's translator lives in an environment of its own. The code's address stands in for what `sam deploy` uploads.
+# Importing the translator takes a second, a translation a twentieth of that, so one process translates line by line.
 _TRANSLATE = """
 import json, logging, sys
 from samtranslator.translator.transform import transform
@@ -38,16 +38,16 @@ for line in sys.stdin:
             resource["Properties"]["CodeUri"] = "s3://bucket/artifact"
     print(json.dumps(transform(template, parameters, Policies())), flush=True)
 """
-_REGION = "eu-central-1"  # the translator asks for one; nothing of ours depends on which
+_REGION = "eu-central-1"  # the translator requires one; nothing here depends on which
 _NO_VALUE = object()
 
 
 class RefusedParameterError(ValueError):
-    """Raised when CloudFormation would refuse a parameter, or a combination of them, before it makes anything."""
+    """Raised when CloudFormation would refuse a parameter, or a combination of them, before it creates anything."""
 
 
 def deployed(parameters: Mapping[str, str], *, template: Path = TEMPLATE) -> dict[str, Any]:
-    """The resources and outputs that CloudFormation would make of these parameters and the other ones' defaults.
+    """The template as CloudFormation would deploy it with these parameters, and defaults for the others.
 
     References to resources stay as they are. Raises RefusedParameterError, with the template's own message.
     """
@@ -70,7 +70,7 @@ def deployed(parameters: Mapping[str, str], *, template: Path = TEMPLATE) -> dic
 
 @cache
 def translated(template: Path, **parameters: str) -> dict[str, Any]:
-    """What SAM's transform makes of the template; conditions and parameters are still in it."""
+    """The template after SAM's transform, with its conditions and parameters still unresolved."""
     requests, answers = _translator()
     requests.write(json.dumps([str(template), parameters]) + "\n")
     requests.flush()
@@ -82,7 +82,7 @@ def translated(template: Path, **parameters: str) -> dict[str, Any]:
 
 @cache
 def _translator() -> tuple[IO[str], IO[str]]:
-    """What SAM's translator reads and what it answers: a process that ends with this one."""
+    """The input and output of SAM's translator, a process that ends with this one."""
     process = subprocess.Popen(  # noqa: S603 - the project's own environment
         [SAM_PYTHON, "-c", _TRANSLATE],
         env={"AWS_DEFAULT_REGION": _REGION},
@@ -141,7 +141,7 @@ def _truth(condition: Any, values: Mapping[str, str], conditions: Mapping[str, A
 
 
 def _decided(value: Any, values: Mapping[str, str], conditions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """The value with its Fn::If chosen, parameters filled in and AWS::NoValue taken out."""
+    """The value with Fn::If resolved, parameters filled in and AWS::NoValue removed."""
     if isinstance(value, list):
         items = [_decided(item, values, conditions) for item in value]
         return [item for item in items if item is not _NO_VALUE]
@@ -159,7 +159,7 @@ def _decided(value: Any, values: Mapping[str, str], conditions: Mapping[str, Any
 
 
 def _filled_in(value: dict[str, Any], values: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
-    """The text or list that an intrinsic function gives, as far as the parameters say."""
+    """The text or list that an intrinsic function gives, as far as the parameters determine it."""
     if value.keys() == {"Fn::Split"}:
         separator, text = value["Fn::Split"]
         return text.split(separator)
@@ -172,7 +172,7 @@ def _filled_in(value: dict[str, Any], values: Mapping[str, str]) -> Any:  # noqa
 
 
 def declared_environment(template: Path) -> dict[str, str]:
-    """The environment variables that a built template sets; references to resources exist only once deployed."""
+    """The environment variables that a built template sets, without references, which exist only once deployed."""
     declared = YAML(typ="safe").load(template)["Resources"]["FraudFunction"]["Properties"]["Environment"]["Variables"]
     return {name: value for name, value in declared.items() if isinstance(value, str)}
 

@@ -19,7 +19,7 @@ from training.run.provenance import LOCK, origin
 
 LOCAL = "sqlite:///mlflow.db"
 CHAMPION, SHADOW = "champion", "shadow"
-# What MLflow says of a server that does not answer, or not as it should.
+# What MLflow says if its server does not answer, or answers with an error of its own.
 NO_ANSWER = re.compile(r"API request to .* failed with (exception|timeout exception|error code 5)")
 # Give up on an absent server within seconds rather than minutes, and send no telemetry.
 _DEFAULTS = {
@@ -40,23 +40,23 @@ class UnreachableError(TrackError):
 
 
 def registered_name(scorer: str) -> str:
-    """A scorer's registered model."""
+    """The name of a scorer's registered model."""
     return f"fraud-scorer-{scorer}"
 
 
 class Tracker:
-    """MLflow, as this project uses it. Every method raises TrackError where MLflow cannot be reached, or refuses."""
+    """MLflow, as this project uses it. Every method raises TrackError if MLflow cannot be reached, or refuses."""
 
     def __init__(self) -> None:
         """Connect to the server that the environment names, or open the local file."""
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
-        # Another job's run, which MLflow would write to.
+        # It may name another job's run, to which MLflow would write.
         os.environ.pop("MLFLOW_RUN_ID", None)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow's own, at its imports
-            import mlflow  # noqa: PLC0415 - two seconds, which only who tracks should wait
+            warnings.simplefilter("ignore")  # MLflow's own, when it is imported
+            import mlflow  # noqa: PLC0415 - takes two seconds, which only tracking needs
 
         self._mlflow = mlflow
         self.address = os.environ["MLFLOW_TRACKING_URI"]
@@ -67,7 +67,7 @@ class Tracker:
             raise self._failed(error) from error
 
     def track(self, scorer: str) -> str:
-        """The id of the run that holds the current build; it is created where there is none yet."""
+        """The id of the run that holds the current build; it is created if there is none yet."""
         try:
             return self._track(scorer)
         except FileNotFoundError as error:
@@ -116,7 +116,7 @@ class Tracker:
         return run_id
 
     def _experiment(self, name: str) -> str:
-        """The id of an experiment, which is created where there is none."""
+        """The id of an experiment, which is created if there is none."""
         existing = self.client.get_experiment_by_name(name)
         if existing and existing.lifecycle_stage == "deleted":
             raise TrackError(
@@ -161,7 +161,7 @@ class Tracker:
         return next((str(model.version) for model in models if model.tags.get("bundle_version") == version), None)
 
     def _alias(self, scorer: str, alias: str, version: str | None) -> bool:
-        """Set the alias and return whether MLflow knows the version; where it does not, the alias is removed."""
+        """Set the alias and return whether MLflow knows the version; if it does not, the alias is removed."""
         name = registered_name(scorer)
         number = version and self._number_of(scorer, version)
         if number:
@@ -179,6 +179,6 @@ def _flat(content: Any, start: str = "") -> list[tuple[str, Any]]:  # noqa: ANN4
 
 
 def _short(value: object) -> str:
-    """A parameter's value; one that is too long for MLflow as its hash, because the reports hold it whole."""
+    """A parameter's value, or its hash if it is too long for MLflow; the reports hold the whole value."""
     text = json.dumps(value)
     return text if len(text) <= 500 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"  # noqa: PLR2004 - older servers' limit

@@ -31,31 +31,31 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """A model's answers to the rows: what it makes of each, and whether it flags it."""
+    """A model's answers to the rows: the fraud probability of each, and whether it is flagged."""
 
     version: str
     probability: Floats
     flagged: Flags
     blocked: Flags | None = None
-    """None where the decision has no bands."""
+    """None if the decision has no bands."""
 
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """Labelled rows that models are judged by, and what is asked of them there."""
+    """Labelled rows on which models are judged, and the gate's requirements."""
 
     label: Labels
     gate: Gate
     seed: int
     groups: Positions | None = None
-    """What intervals draw together: the number of each row's entity, or of the row that it repeats."""
+    """The number of each row's entity, or of the row that it repeats; intervals draw rows of one number together."""
 
     copy_of: Positions | None = None
-    """Which row each is, where rows stand for several requests."""
+    """Which original row each repeats, if rows stand for several requests."""
 
     @property
     def n_frauds(self) -> int:
-        """How many different rows are frauds."""
+        """How many frauds there are, with repeated rows counted once."""
         return count_groups(self.is_fraud, self.copy_of)
 
     @property
@@ -82,7 +82,7 @@ def weigh_first(
 
 
 def _rates(challenger: ModelAnswers, champion: ModelAnswers | None) -> dict[str, AlertRates]:
-    """The shares of the rows that the models flag and, where the challenger's decision has bands, block."""
+    """The shares of the rows that the models flag and, if the challenger's decision has bands, block."""
     flags: dict[str, tuple[Flags | None, Flags | None]] = {
         "alert_rate": (challenger.flagged, champion.flagged if champion else None),
         "block_rate": (challenger.blocked, champion.blocked if champion else None),
@@ -94,7 +94,7 @@ def _rates(challenger: ModelAnswers, champion: ModelAnswers | None) -> dict[str,
     }
 
 
-def weigh(  # noqa: PLR0913 - by their names
+def weigh(  # noqa: PLR0913 - half of them are keyword-only
     challenger: ModelAnswers,
     champion: ModelAnswers,
     best_former: ModelAnswers | None,
@@ -108,10 +108,10 @@ def weigh(  # noqa: PLR0913 - by their names
     """The verdict on rows of both classes, by the answers alone.
 
     `agreed` is the alert rate that the champion was meant to have, `agreed_blocks` the share that it was meant to
-    block. They count where it flags or blocks less by now, because it may have become blind to fraud that changed.
-    `policy` is what the challenger's threshold was chosen by: where that is a recall that it keeps, a lower recall than
-    the champion's, at other alerts, is what was declared, and no objection. `block_policy`, of the challenger's band to
-    block, is asked for where the champion's decision has no bands.
+    block. They count if it flags or blocks less by now, because it may have become blind to fraud that changed.
+    `policy` is the one by which the challenger's threshold was chosen. If it promises a recall, and the challenger
+    keeps it, then a recall below the champion's (at another alert rate) is as declared, and no objection.
+    `block_policy`, that of the challenger's blocking band, is checked if the champion's decision has no bands.
     """
     error, objections = _calibration(challenger.probability, rows)
     gains, former = _gains(challenger, champion, best_former, rows)
@@ -124,7 +124,7 @@ def weigh(  # noqa: PLR0913 - by their names
         and block_policy
         and (held := _policy_kept(challenger.blocked, rows, block_policy))
     ):
-        # The first that blocks, of which nobody has seen anything yet.
+        # The first version that blocks has no predecessor to compare with, so it must keep its own policy.
         blocks["block_policy"] = held
         objections += _policy_objections("its policy for what it blocks", held)
     doubts, margin = _doubts(rows), rows.gate.margin
@@ -162,15 +162,15 @@ def weigh(  # noqa: PLR0913 - by their names
 
 
 def agreed_rate(score: Mapping[str, Any], what: str = "flagged") -> float:
-    """The alert rate that people agreed to: what a champion flagged of the rows that its threshold was chosen on.
+    """The agreed alert rate: the share that a champion flagged of the rows on which its threshold was chosen.
 
-    With `blocked` the same of what it blocked; 0 where its decision has no bands.
+    If `what` is `blocked`, the share that it blocked; 0 if its decision has no bands.
     """
     return float(score.get(what, 0) / score["rows"])
 
 
 def _doubts(rows: JudgedRows) -> list[str]:
-    """A doubt where the rows hold fewer frauds than declared."""
+    """A doubt if the rows hold fewer frauds than gate.min_frauds."""
     n_frauds, needed = rows.n_frauds, rows.gate.min_frauds
     if n_frauds >= needed:
         return []
@@ -180,7 +180,7 @@ def _doubts(rows: JudgedRows) -> list[str]:
 
 
 def _alert_objections(what: str, challenger: Flags, champion: Flags, agreed: float, rows: JudgedRows) -> list[str]:
-    """An objection where the challenger flags, or blocks, significantly more than the champion does or was meant to."""
+    """An objection if the challenger flags, or blocks, significantly more than the champion does or was meant to."""
     rate, champion_rate = float(challenger.mean()), float(champion.mean())
     low, _ = grouped_share_interval(challenger, np.ones(len(rows.label), dtype=bool), rows.groups)
     if low <= rows.gate.max_alert_ratio * max(champion_rate, agreed):
@@ -190,7 +190,7 @@ def _alert_objections(what: str, challenger: Flags, champion: Flags, agreed: flo
 
 
 def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Policy) -> PolicyKept | None:
-    """What became of the policy on these rows; None where it promises no share."""
+    """The policy's promise and what these rows show of it; None if it promises no share, or they show nothing."""
     shares: tuple[tuple[PolicyName, Flags, Flags], ...] = (
         ("recall", flagged, rows.is_fraud),
         ("precision", rows.is_fraud, flagged),
@@ -205,7 +205,7 @@ def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Policy) -> PolicyKept
 
 
 def _policy_objections(which: str, kept: PolicyKept) -> list[str]:
-    """An objection where the rows show that a policy is not kept."""
+    """An objection if the rows show that a policy is not kept."""
     is_share_of_alerts = kept.name == "review_rate"
     if kept.low <= kept.promised if is_share_of_alerts else kept.high >= kept.promised:
         return []
@@ -228,9 +228,9 @@ def _former_sentence(former: BestFormer) -> str:
 
 
 def _calibration(probability: Floats, rows: JudgedRows) -> tuple[ChallengerCalibration, list[str]]:
-    """The calibration error with the lower end of its interval, and an objection where that is above the limit.
+    """The calibration error with the lower end of its interval, and an objection if that is above the limit.
 
-    An error grows with noise, and bootstrap draws are noisier than the rows, so they are shifted to be centred on it.
+    Noise increases the error, and bootstrap draws are noisier than the rows, so they are shifted to be centred on it.
     """
     bins = calibration_bins(probability)
     error = expected_calibration_error(probability, rows.label, bins)

@@ -1,1 +1,1 @@
-"""From the prediction log to a verdict: ok, watch or retrain."""
+"""From the prediction log to a verdict: ok, watch, retrain or insufficient."""

@@ -11,16 +11,16 @@ import numpy.typing as npt
 from handler.records.record import keyed_hash
 from training.model.bins import number_bins
 
-# A feature that the record does not hold: it is private, or the version that scored had another contract.
+# The bin of a feature that is not in the record: it is private, or the version that scored had another contract.
 UNRECORDED = 65_535
-# With fewer labels to be expected among the hashes than this, that none is recognised may be chance.
+# If fewer of the baseline's values than this are expected among the hashes, finding none of them may be chance.
 SURELY_KNOWN = 20
 _ABSENT = object()
 
 
 @dataclass(frozen=True)
 class Binning:
-    """How recorded values become bins: 0 where missing, else as `training.model.bins` counts them."""
+    """How recorded values become bins: 0 if missing, else as `training.model.bins` counts them."""
 
     features: Mapping[str, Mapping[str, Any]]
     hash_key: bytes = b""
@@ -28,7 +28,7 @@ class Binning:
     hashed: frozenset[str] = frozenset()
 
     def bins(self, name: str, values: Sequence[Any]) -> npt.NDArray[np.uint16]:
-        """Each recorded value's bin; a label that the baseline does not have counts as "other", its first label."""
+        """Each recorded value's bin; a level that the baseline lacks counts as "other", the baseline's first level."""
         described = self.features[name]
         if "edges" in described:
             numbers = np.array(
@@ -43,7 +43,7 @@ class Binning:
         return np.array([codes.get(value, 1) for value in values], dtype=np.uint16)
 
     def matrix(self, recorded: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint16]:
-        """(n_predictions, n_features), in the baseline's order; UNRECORDED where a prediction holds no such feature."""
+        """The bins, (n_predictions, n_features), in the baseline's order; UNRECORDED if a record lacks the feature."""
         matrix = np.full((len(recorded), len(self.features)), UNRECORDED, dtype=np.uint16)
         for index, name in enumerate(self.features):
             values = [features.get(name, _ABSENT) for features in recorded]
@@ -56,9 +56,9 @@ class Binning:
 def unread_hashes(
     bins: npt.NDArray[np.uint16], features: Mapping[str, Mapping[str, Any]], hashed: Iterable[str]
 ) -> list[str]:
-    """The hashed features of a log of which no hash is one of the baseline's labels: its key is another, or missing.
+    """The hashed features none of whose values is a level of the baseline: the log's key is another one, or missing.
 
-    `bins` are those of `Binning.matrix`, `features` the baseline's.
+    `bins` come from `Binning.matrix`, `features` from the baseline.
     """
     unread = []
     for index, name in enumerate(features):

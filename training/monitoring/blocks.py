@@ -26,24 +26,24 @@ from training.report.monitor_report import (
 )
 from training.run.matrix import Floats, Labels, Positions
 
-# At least this share of what was blocked must have a label to be judged like the rest.
+# Blocked predictions are judged like the rest if at least this share of them has a label.
 KNOWN_BLOCKS = 0.5
 OUTCOME_COLUMNS = ("outcome_time", "outcome_id", "outcome_label", "outcome_source", "outcome_by")
 
 
 @dataclass(frozen=True)
 class JoinedLabels:
-    """The predictions' labels: 1, 0, or -1 where unknown; and how many lines could not be joined."""
+    """The predictions' labels: 1, 0, or -1 if unknown; and counts of irregularities, such as repeated outcomes."""
 
     label: Labels
     counts: dict[str, int]
 
 
 def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> JoinedLabels:
-    """Each prediction's label by its id, which an id's first prediction has.
+    """The predictions' labels, joined by id; only the first prediction of an id gets a label.
 
-    Of several outcomes of an id a conclusive one counts, of these the one of the source that comes first in
-    `policy.precedence`, and of these the latest.
+    If an id has several outcomes, conclusive ones take precedence over inconclusive ones, then the source that comes
+    first in `policy.precedence`, then the latest outcome.
     """
     label = np.full(len(log.time), -1, dtype=np.int8)
     ids, last = _counting_of_each(log, policy)
@@ -67,10 +67,10 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
         counts["outcomes before their prediction"] = int(early.sum())
     if policy.unlabelled == "legitimate" and len(log.time):
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
-        # What was blocked nobody complains of, and what is inconclusive somebody has looked at.
-        # Of the control group, which was served, silence means what it means of others.
+        # Customers do not report a blocked request, and an inconclusive one has been reviewed: silence means nothing.
+        # The control group was served, so its silence means the same as that of other requests.
         is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & log.is_served & ~is_inconclusive
-        # Where an id was scored several times only the first prediction counts.
+        # If an id was scored several times, only its first prediction counts.
         is_repeated = has_id.copy()
         is_repeated[of_first] = False
         counts["unlabelled, taken as legitimate"] = int((is_old & (label < 0) & ~is_repeated).sum())
@@ -79,9 +79,10 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
 
 
 def _repeated_outcomes(log: Log) -> dict[str, int]:
-    """How many outcomes follow one that the same source gave of the same id, with another label and with the same.
+    """How many outcomes correct or repeat an earlier one, how many are inconclusive, and how many ids are disputed.
 
-    And of how many ids the latest conclusive outcomes of two sources, or of two people, differ.
+    An outcome corrects or repeats an earlier one of the same id, source and person, with another or the same label. An
+    id is disputed if the latest outcomes of two sources, or of two people, are conclusive and differ.
     """
     keys = (log.outcome_by, log.outcome_source, log.outcome_id)
     order = np.lexsort((np.arange(len(log.outcome_id)), *keys))
@@ -99,7 +100,7 @@ def _repeated_outcomes(log: Log) -> dict[str, int]:
 
 
 def _counting_of_each(log: Log, policy: Monitoring) -> tuple[npt.NDArray[np.uint64], Positions]:
-    """The different ids of outcomes in order, and the place of the outcome of each that counts."""
+    """The distinct ids of outcomes, sorted, and for each the position of the outcome that counts."""
     rank = np.array([policy.precedence.index(source) for source in SOURCES])[log.outcome_source]
     order = np.lexsort((np.arange(len(rank)), -rank, log.outcome_label >= 0, log.outcome_id))
     different, from_behind = np.unique(log.outcome_id[order][::-1], return_index=True)
@@ -140,18 +141,18 @@ class Reference(NamedTuple):
 
 
 class _BlockRows(NamedTuple):
-    """Where a block's predictions stand in the log."""
+    """The positions of a block's predictions in the log."""
 
     begins: int
-    """In whole seconds, because reports round floats to fewer digits than a date has; as `ends`."""
+    """In whole seconds, like `ends`, because reports round floats to fewer digits than a timestamp has."""
     ends: int
     current: slice
     pooled: Positions
-    """Those of earlier blocks too, because frauds are few, but only what the latest version scored."""
+    """Includes earlier blocks, because frauds are few, but only predictions of the block's latest version."""
 
 
 def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring) -> Iterator[Block]:
-    """Each block of time that has predictions, the first beginning with the first of them."""
+    """Each block of time that has predictions; the first block begins with the first prediction."""
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
             kept = rows.pooled
@@ -162,9 +163,10 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
 
 
 def without_unknown_blocks(label: Labels, blocked: npt.NDArray[np.int8], weight: Floats) -> tuple[Labels, bool]:
-    """The labels without those of what was blocked, and that it is so, where less than half of these are known.
+    """The labels, without those of blocked predictions if less than half of these are known; whether they were dropped.
 
-    They would be a selection: a model that blocks well would seem to miss most frauds. A control group is none.
+    The few known ones are a biased selection: a model that blocks well would seem to miss most frauds. A control group
+    is a random sample, so with one all labels are kept.
     """
     is_blocked = blocked == 1
     if (weight != 1).any() or not is_blocked.any() or (label[is_blocked] >= 0).mean() >= KNOWN_BLOCKS:
@@ -187,12 +189,12 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
     probability, weight, flagged = log.probability[kept], log.weight[kept], log.flagged[kept]
     score = baseline["score"]
     bins = np.searchsorted(np.array(score["edges"]), log_odds(probability))
-    # A weight says how many predictions a row stands for; the tests must count recorded rows only.
+    # A weight says how many predictions a row stands for; the statistical tests must count recorded rows only.
     share = weight / weight.mean()
     observed = np.bincount(bins, share, minlength=len(score["counts"]))
     distance = number_distance(np.array(score["counts"], dtype=float), observed)
     latency = log.milliseconds[kept]
-    # Bundles of before bands have no baseline of their own for what is not blocked, and need none.
+    # Bundles from before there were bands have no separate baseline for unblocked requests, and need none.
     comparable = score.get("unblocked", score) if measured.lacks_blocked else score
     return Block(
         begins=rows.begins,
@@ -220,13 +222,13 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
 
 
 def _block_rate(blocked: npt.NDArray[np.int8], weight: Floats) -> float | None:
-    """The share that is blocked of what a version with bands decided; None where none did."""
+    """The blocked share of the predictions whose version has bands; None if there are none."""
     has_band = blocked >= 0
     return float(np.average(blocked[has_band], weights=weight[has_band])) if has_band.any() else None
 
 
 def _unrecorded_shares(log: Log, rows: slice, reference: Reference) -> dict[str, float]:
-    """The shares of the version's own records that lack a feature; none where all have it, or it made none."""
+    """By feature that each record of the reference version must hold, the share of these that lack it, if above 0."""
     is_own = np.array([version == reference.version for version in log.versions], dtype=bool)[log.version[rows]]
     if not is_own.any():
         return {}
@@ -267,11 +269,11 @@ def _shift(described: Mapping[str, Any], observed: Floats) -> FeatureShift:
 
 
 def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Floats) -> EstimatedPerformance:
-    """Precision, recall and average precision by the scores alone, as far as they are calibrated (CBPE).
+    """Precision, recall and average precision estimated from the scores alone, assuming these are calibrated (CBPE).
 
-    Each request is a fraud with its own probability, so that sums of them are expected counts. Source: NannyML's
-    confidence-based performance estimation; it is blind to labels that change while the scores do not. The recall is a
-    ratio of sums over a random sample; its standard deviation is the ratio's (Cochran 1977, 2.11).
+    Each request is a fraud with its predicted probability, and sums of these are expected counts. Source: NannyML's
+    confidence-based performance estimation, which cannot see that labels change if the scores do not. The recall is a
+    ratio of sums over a random sample, and its standard deviation is that of a ratio (Cochran 1977, 2.11).
     """
     frauds = probability * weight
     caught, alerts, everything = frauds[flagged].sum(), weight[flagged].sum(), frauds.sum()
@@ -290,7 +292,7 @@ def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Float
 
 
 def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> EstimatedPerformance:
-    """The estimate for the calibration rows, from their counts by bins of log-odds."""
+    """The estimate for the calibration rows, from their counts per bin of log-odds."""
     edges = np.array(score["edges"])
     middles = np.concatenate([[edges[0]], (edges[:-1] + edges[1:]) / 2, [edges[-1]]])
     probability = 1 / (1 + np.exp(-middles))
@@ -302,8 +304,8 @@ def measured_performance(
 ) -> MeasuredPerformance:
     """The performance on rows with a known label; the intervals are Wilson's.
 
-    Rows of weight 0 do not count. Where weights differ, counts are those of as many equal rows as vary as much (Kish
-    1965, effective sample size).
+    Rows of weight 0 do not count. If weights differ, frauds and alerts are counted as effective sample sizes (Kish
+    1965): the number of equally weighted rows with the same variance.
     """
     has_control = bool((weight != 1).any())
     is_labelled = (label >= 0) & (weight > 0)
@@ -330,7 +332,7 @@ def measured_performance(
 def _measured_by_weight(
     probability: Floats, flagged: npt.NDArray[np.bool_], is_fraud: npt.NDArray[np.bool_], weight: Floats
 ) -> MeasuredPerformance:
-    """The performance on rows of which those of the control group stand for several; unknown where it has none yet."""
+    """The performance if control group rows stand for several requests each; unknown until one of them is labelled."""
     n_control = int((weight > 1).sum())
     if not n_control:
         is_fraud = is_fraud & False
@@ -343,7 +345,7 @@ def _measured_by_weight(
         frauds=round(frauds),
         alerts=round(alerts),
         caught=round(recall * frauds),
-        # In the same units as the frauds, which stand for more.
+        # Scaled like the frauds, from weighted to effective counts.
         expected_frauds=expected * frauds / float(total) if total else expected,
         recall=recall if total else None,
         recall_interval=share_interval(recall * frauds, frauds),
@@ -361,5 +363,5 @@ def _weighted_share(hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], w
 
 
 def _effective(weight: Floats) -> float:
-    """As many equal rows as vary as much as these."""
+    """The effective sample size: how many equally weighted rows vary as much (Kish 1965)."""
     return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0

@@ -33,14 +33,14 @@ from training.run.processes import Workers
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """A week's rows as a model scored them: by time, with their labels, and in the baseline's bins."""
+    """A week's rows as a model scored them: in order of time, with their labels and the baseline's bins."""
 
     time: Floats
     label: Labels
     probability: Floats
     flagged: npt.NDArray[np.bool_]
     blocked: npt.NDArray[np.bool_]
-    """None of them where the decision has no bands."""
+    """All False if the decision has no bands."""
     bins: npt.NDArray[np.uint16]
 
 
@@ -56,13 +56,13 @@ class DatedModel:
     """As `training.evaluation.threshold.decided` gives it."""
     baseline: dict[str, Any]
     window: pd.DataFrame
-    """The latest rows known then; the gate judges by them."""
+    """The latest rows whose labels were known then; the gate judges by them."""
     unseen: Pipeline
-    """The pipeline that has not learned from the window: by default the same, with `split.refit` another."""
+    """The pipeline that has not learned from the window: the same one, or with `split.refit` a separate one."""
 
     @property
     def threshold(self) -> float:
-        """From which probability on a request is flagged."""
+        """The lowest probability at which a request is flagged."""
         return float(self.decision["threshold"])
 
     @property
@@ -104,7 +104,7 @@ def dated_declaration(scorer: ScorerDeclaration, test_days: float) -> ScorerDecl
 def model_at(
     at: float, rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> DatedModel:
-    """The model of a date, in seconds; raises a StageError where the rows known by then make none."""
+    """The model of a date, in seconds; raises a StageError if none can be trained on the rows known by then."""
     labelled = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
     if labelled.empty:
         raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
@@ -128,7 +128,7 @@ def model_at(
     try:
         decision = decided(probability, later_labels, scorer.decision, money)
     except PolicyError:
-        # Of the rows of then the band to block may ask too much; without it the model is still one to compare with.
+        # These rows may not allow the policy of the blocking band; without the band the model can still be compared.
         flagging = Decision.model_validate(scorer.decision.flagging.given)
         decision = decided(probability, later_labels, flagging, money)
     features = build_features(scorer.contract, pipeline[0].vocabulary_)
@@ -143,7 +143,7 @@ def model_at(
 def _fitted(
     rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> tuple[Pipeline, Matrix]:
-    """The pipeline fitted on rows, and these as features."""
+    """The pipeline fitted on rows, and the feature matrix of these rows."""
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
     matrix, labels = encoder.transform(rows), rows[scorer.label].to_numpy()
     return pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, Workers(scorer.compute))), matrix
@@ -152,7 +152,7 @@ def _fitted(
 def _out_of_time(
     train: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> tuple[pd.DataFrame, Matrix]:
-    """The rows of the validation blocks, and their margins by models of earlier rows."""
+    """The rows of the validation blocks, and their margins from models trained on earlier rows."""
     seconds, labels = train[scorer.time].to_numpy(), train[scorer.label].to_numpy()
     blocks = prequential_positions(seconds, labels, scorer.folds, scorer.split.label_delay_seconds, scorer.time)
 
@@ -165,7 +165,7 @@ def _out_of_time(
 
 
 def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:
-    """The state that the monitor would have given, on a date, to a model that has served these weeks."""
+    """The state that the monitor would have given, at the time `now`, to a model that had served these weeks."""
     if not weeks:
         return INSUFFICIENT
     joined: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""How far a window's counts are from the baseline's, in size (PSI) and beyond chance (Kolmogorov-Smirnov, chi²).
+"""How far a window's counts are from the baseline's: size (PSI) and significance (Kolmogorov-Smirnov, chi²).
 
-A test alone says "drift" to every large window, a distance alone to every small one; an alarm asks for both.
+A test alone reports drift in every large window, and a distance alone in every small one, so an alarm requires both.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy.stats import chi2_contingency, kstwobign
 
 from training.run.matrix import Floats
 
-# The least share that a bin counts as, because one empty bin would make the PSI infinite.
+# Smaller shares of a bin are raised to this one, because a single empty bin would make the PSI infinite.
 SMALLEST_SHARE = 1e-4
 # Categories with fewer expected rows are counted together in the chi² test (Cochran 1954).
 FEWEST_EXPECTED = 5
@@ -21,7 +21,7 @@ class Distance:
     """How far a window is from the baseline."""
 
     psi: float
-    """Population stability index, in nats: 0 equal; .1 and .25 are the field's usual marks."""
+    """Population stability index, in nats: 0 if equal; 0.1 and 0.25 are the usual thresholds."""
     statistic: float
     p_value: float
     """Before any correction for the number of features."""
@@ -30,7 +30,7 @@ class Distance:
 def population_stability_index(expected: Floats, observed: Floats) -> float:
     """The PSI of two distributions over the same bins, given as counts or shares: the sum of (o - e) * ln(o / e).
 
-    It is the symmetric Kullback-Leibler divergence (Jeffreys 1946), under the name of credit scoring (Siddiqi 2006).
+    It is the symmetric Kullback-Leibler divergence (Jeffreys 1946), which credit scoring calls PSI (Siddiqi 2006).
 
     >>> population_stability_index(np.array([50.0, 50.0]), np.array([500.0, 500.0]))
     0.0
@@ -40,9 +40,9 @@ def population_stability_index(expected: Floats, observed: Floats) -> float:
 
 
 def number_distance(expected: Floats, observed: Floats) -> Distance:
-    """The distance of a number's counts per bin, bins in the order of the values: Kolmogorov-Smirnov over their edges.
+    """The distance of a number's counts per bin, with bins in ascending order: two-sample Kolmogorov-Smirnov.
 
-    The baseline counts as known, because it is many times as large as a window; on bins the test is conservative.
+    The distributions are compared at the edges of the bins only, which makes the test conservative.
     """
     total = float(observed.sum())
     gaps = np.cumsum(expected) / expected.sum() - np.cumsum(observed) / total
@@ -53,10 +53,10 @@ def number_distance(expected: Floats, observed: Floats) -> Distance:
 
 
 def category_distance(expected: Floats, observed: Floats) -> Distance:
-    """The distance of counts per category: chi² of homogeneity, rare categories counted together."""
+    """The distance of counts per category: chi² test of homogeneity, with rare categories counted together."""
     psi = population_stability_index(expected, observed)
     total, shares = observed.sum(), expected / expected.sum()
-    # Two samples, of which the baseline is the larger: what the window expects of each.
+    # The window is the smaller of the two samples, so its expected counts decide which categories are rare.
     is_rare = shares * total < FEWEST_EXPECTED
     first, second = (np.append(counts[~is_rare], counts[is_rare].sum()) for counts in (expected, observed))
     kept = first + second > 0
@@ -68,7 +68,7 @@ def category_distance(expected: Floats, observed: Floats) -> Distance:
 
 
 def holm(p_values: Floats) -> Floats:
-    """The p-values corrected for being several, in their own order (Holm 1979).
+    """The p-values corrected for multiple testing, in their original order (Holm 1979).
 
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]

@@ -1,4 +1,4 @@
-"""Whether the decisions treat groups alike that the model does not know: the audit fields of the prediction log."""
+"""Whether decisions treat alike the groups that the model cannot see, by the audit fields of the prediction log."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,10 +17,10 @@ Members = npt.NDArray[np.bool_]
 
 
 def group_rates(log: Log, label: Labels) -> tuple[GroupRates, ...]:
-    """Per audit field each value with at least MIN_ROWS predictions: how often it, and its legitimate part, is flagged.
+    """The alert rate and false positive rate of each value of an audit field with at least MIN_ROWS predictions.
 
-    `label` is 1, 0, or -1 where it is unknown. Where of what was blocked hardly anything is known the false alarms that
-    matter most are not, and no group's are told.
+    `label` is 1, 0, or -1 if unknown. If few labels of blocked predictions are known, the false alarms that matter most
+    are unknown, and no group gets a false positive rate.
     """
     _, lacks_blocked = without_unknown_blocks(label, log.blocked, log.label_weight)
     return tuple(_rates(log, np.full_like(label, -1) if lacks_blocked else label))
@@ -56,6 +56,6 @@ def _of_group(log: Log, name: str, value: int, member: Members, legitimate: Memb
 
 
 def _share(flagged: Members, weight: Floats) -> tuple[float, float]:
-    """The weighted share that is flagged, and of how many equal rows it tells as much (Kish 1965); 0 and 0 of none."""
+    """The weighted share that is flagged, and its effective sample size (Kish 1965); 0 and 0 without rows."""
     total = float(weight.sum())
     return (float(weight @ flagged) / total, total**2 / float(weight @ weight)) if total else (0.0, 0.0)

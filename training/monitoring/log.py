@@ -22,7 +22,7 @@ from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, merged,
 from training.run.matrix import Floats, Labels, Positions
 
 NO_ID = np.uint64(0)
-# 2020-01-01, before the first function; a clock that was never set says 1970, 1980 or 2000.
+# 2020-01-01, before any function was deployed; a clock that was never set shows 1970, 1980 or 2000.
 EARLIEST = 1_577_836_800.0
 # By how much the function's clock may be ahead of this machine's.
 CLOCK_SLACK = SECONDS_A_DAY
@@ -31,12 +31,12 @@ NUMERIC_IDS = "ids that are numbers, read as text"
 REPEATED = "predictions recorded again, counted once"
 ALIKE = "predictions without an id that equal another of the same time"
 OUTSIDE = "predictions outside of the window"
-# Beyond these a value comes from no function, and sums of it may overflow.
+# No function records a value beyond these limits, and sums of such values may overflow.
 LEAST_RATE, MOST_MILLISECONDS = 1e-9, 1e9
 SERVING_LISTS = ("review", "allow")
-# Before the names of audit fields, among the columns of a log that is being read.
+# The prefix of the audit fields' columns while a log is read.
 _AUDIT = "audit "
-# Above it a float is not the whole number that it was written as.
+# Above this, a float may differ from the whole number that was written.
 EXACT = 2**53
 
 
@@ -48,16 +48,17 @@ class Log:
     probability: Floats
     flagged: npt.NDArray[np.bool_]
     blocked: npt.NDArray[np.int8]
-    """Whether each is blocked; -1 where the version's decision had no bands."""
+    """1 if blocked, 0 if not; -1 if the version's decision had no bands."""
     label_weight: Floats
-    """How many requests each stands for where labels are concerned: 1, but of what was to be blocked while there is a
-    control group that group stands for all, and the others for none, because nobody learns what they were."""
+    """How many requests each stands for when labels are counted, usually 1. Among requests that the model would block
+    while there is a control group, those of the group stand for all (1 / its share), and the others for none (0),
+    because their outcome is never known."""
     n_warnings: npt.NDArray[np.uint8]
     milliseconds: Floats
     weight: Floats
-    """How many predictions each row stands for, where only a share was recorded."""
+    """How many predictions each row stands for; above 1 if only a share was recorded."""
     id: npt.NDArray[np.uint64]
-    """A hash of the id; NO_ID where there was none."""
+    """A hash of the id; NO_ID if there was none."""
     version: Positions
     """The index into `versions`."""
     bins: npt.NDArray[np.uint16]
@@ -66,25 +67,25 @@ class Log:
     outcome_time: Floats
     outcome_id: npt.NDArray[np.uint64]
     outcome_label: Labels
-    """-1 where it is inconclusive."""
+    """-1 if it is inconclusive."""
     outcome_source: npt.NDArray[np.uint8]
     """The index into SOURCES."""
     outcome_by: npt.NDArray[np.uint64]
-    """A hash of who says so; NO_ID where that is unknown."""
+    """A hash of the person who reported it; NO_ID if unknown."""
     counts: dict[str, int]
     """How many lines of each kind were read, unusable ones too."""
     audit: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
-    """Per audit field a hash of each prediction's value; NO_ID where it is unknown."""
+    """By audit field, a hash of each prediction's value; NO_ID if unknown."""
     audit_texts: Mapping[int, str] = field(default_factory=dict)
-    """The values by their hashes."""
+    """The values of the audit fields by their hashes."""
     listed_as_blocked: npt.NDArray[np.bool_] | None = None
-    """Which were held because of a list; None where no record names one."""
+    """Which were held because of a list; None if nothing is known of lists."""
     listed_as_served: npt.NDArray[np.bool_] | None = None
     """Which were reviewed or allowed because of a list, whatever the model decided."""
 
     @property
     def is_served(self) -> npt.NDArray[np.bool_]:
-        """Which requests were not held: silence of their customers may mean something."""
+        """Which requests were not held; only for these can the silence of a customer mean that they were legitimate."""
         served = (self.blocked < 1) | (self.label_weight > 1)
         if self.listed_as_blocked is not None and self.listed_as_served is not None:
             served = (served | self.listed_as_served) & ~self.listed_as_blocked
@@ -96,9 +97,10 @@ class Log:
         return self._of(kept, OUTSIDE, len(self.time) - len(self.time[kept]))
 
     def without_repeats(self) -> Self:
-        """Each prediction once, where a delivery or a caller repeated it: with an id, by one version, of one result.
+        """Each prediction once, even if a delivery or a caller repeated it.
 
-        Without an id equal predictions may be different requests: they stay, and are counted.
+        A prediction is a repeat if its id, version and probability are those of the id's first one. Equal predictions
+        without an id may be different requests, so they are kept and only counted.
         """
         _, first, inverse = np.unique(self.id, return_index=True, return_inverse=True)
         of_id = first[inverse]
@@ -134,9 +136,9 @@ class Log:
 
 
 def read_log(address: str, scorer: str, binning: Binning, audited: Sequence[str] = ()) -> Log:
-    """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), packed by gzip or not.
+    """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), compressed by gzip or not.
 
-    `audited` names the audit fields. Raises DataError where there is no file, or one cannot be read.
+    `audited` names the audit fields. Raises DataError if there is no file, or if one cannot be read.
     """
     latest = time() + CLOCK_SLACK
     read = Parallel(n_jobs=-1, return_as="generator")(
@@ -169,7 +171,7 @@ def _read(
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The columns of all parts by time, taken out of the parts one by one, so that only one is in memory twice."""
+    """The columns of all parts, sorted by time; joined one by one, so only one at a time is in memory twice."""
     orders = {"": np.argsort(np.concatenate([part["time"] for part in parts]), kind="stable")}
     orders["outcome_"] = np.argsort(np.concatenate([part["outcome_time"] for part in parts]), kind="stable")
     return {
@@ -179,13 +181,13 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Prediction(NamedTuple):
-    """A record of a prediction, checked."""
+    """The checked values of a prediction's record."""
 
     time: float
     probability: float
     flagged: bool
     blocked: int
-    """-1 where the version's decision had no bands."""
+    """-1 if the version's decision had no bands."""
     label_weight: float
     n_warnings: int
     milliseconds: float
@@ -206,10 +208,10 @@ class _Outcome(NamedTuple):
 
 
 class UnusableError(ValueError):
-    """Raised when a record holds no usable value of a key; its text is the kind under which the line is counted."""
+    """Raised when a record has no usable value for a key; its text is the kind under which the line is counted."""
 
 
-def read_columns(  # noqa: PLR0913 - of the audit by its names
+def read_columns(  # noqa: PLR0913 - half of them are keyword-only
     lines: Iterable[bytes],
     scorer: str,
     binning: Binning,
@@ -218,10 +220,10 @@ def read_columns(  # noqa: PLR0913 - of the audit by its names
     audited: Sequence[str] = (),
     texts: dict[int, str] | None = None,
 ) -> tuple[dict[str, Any], list[str], Counter[str]]:
-    """The columns of a `Log`, the versions that `version` counts through, and counts of lines.
+    """The columns of a `Log`, the versions that its `version` column indexes, and the counts of lines by kind.
 
-    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever. Of the
-    `audited` fields there are columns of hashes too, whose values are added to `texts`.
+    A line dated after `latest` (seconds) is not used, because it would stay the newest line forever. Each of the
+    `audited` fields adds a column of hashes, and the values behind these are added to `texts`.
     """
     counts = Counter[str]()
     predictions: list[Prediction] = []
@@ -247,7 +249,7 @@ def read_columns(  # noqa: PLR0913 - of the audit by its names
 
 
 def _hashes(values: Sequence[str | None], texts: dict[int, str] | None) -> npt.NDArray[np.uint64]:
-    """The hashes of values, NO_ID of those that are unknown; `texts` has the values by their hashes."""
+    """The hashes of values, NO_ID for unknown ones; the values are added to `texts` by their hashes."""
     hash_of = {value: _id_hash(value) for value in set(values) if value is not None}
     if texts is not None:
         texts |= {number: value for value, number in hash_of.items()}
@@ -283,7 +285,7 @@ def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
 
 
 def prediction_of(record: Mapping[str, Any], latest: float) -> Prediction:
-    """A record's values; raises UnusableError where one cannot be used, or is dated after `latest` (seconds)."""
+    """A record's values; raises UnusableError if one cannot be used, or if it is dated after `latest` (seconds)."""
     return Prediction(*_parsed(record, _PREDICTION, latest))
 
 
@@ -344,7 +346,7 @@ def _label_weight(control: Any) -> float:  # noqa: ANN401
 
 
 def _source(value: Any) -> int:  # noqa: ANN401
-    """Its place among SOURCES; one that is not named, or that this code does not know, is another."""
+    """The index into SOURCES; a source that is missing or unknown here counts as "other"."""
     return SOURCES.index(value if value in SOURCES else "other")
 
 
@@ -357,7 +359,7 @@ def _label(value: Any) -> int:  # noqa: ANN401
 
 
 def _id_hash(identifier: Any) -> int:  # noqa: ANN401
-    """A 64-bit hash of an id: a million take 8 MB, and one log of a million in 37 million has a collision."""
+    """A 64-bit hash of an id: a million take 8 MB, and collide with a probability of one in 37 million."""
     if isinstance(identifier, float) and identifier.is_integer() and abs(identifier) <= EXACT:
         identifier = int(identifier)
     text = _of_type(str, str(identifier) if type(identifier) is int else identifier)
@@ -379,7 +381,7 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "audit": _groups,
     "list": lambda name: None if name is None else _of_type(str, name),
 }
-# Of an outcome that says when it became known, that is its time; else when it arrived.
+# `time` is when the outcome became known, if the outcome says so (`at`), else when it arrived.
 _OUTCOME: dict[str, Callable[[Any], Any]] = {
     "time": _finite,
     "id": _id_hash,

@@ -12,14 +12,14 @@ from pydantic_core import from_json
 from training.errors import DataError
 from training.monitoring.log_lines import LONGEST_LINE_BYTES, is_remark, split_objects
 
-# Parsed, a chunk takes about ten times as much memory, in each process.
+# A parsed chunk takes about ten times as much memory, in each process.
 CHUNK_BYTES = 4_000_000
-# How much of a file tells whether its lines are objects.
+# How much of a file is read to find out whether its lines are objects.
 HEAD_BYTES = 1_000_000
 GZIP = b"\x1f\x8b"
-# The beginning of a gzip file, which stands in no text.
+# The beginning of a gzip file; no text contains these bytes.
 GZIP_WITHIN = b"\x1f\x8b\x08"
-# Firehose packs again what CloudWatch Logs has packed.
+# Layers of compression: Firehose compresses again what CloudWatch Logs has compressed.
 MOST_PACKINGS = 3
 # Files that hold no lines of JSON, by their first bytes.
 OTHER_FILES = {
@@ -37,16 +37,16 @@ OTHER_FILES = {
 
 
 def read_lines(address: str) -> Iterator[bytes]:
-    """The lines of a file, a folder or a prefix of S3, one by one; raises DataError where there is no file."""
+    """The lines of a file, a folder or a prefix of S3, one by one; raises DataError if there is no file."""
     for chunk in read_chunks(address):
         yield from chunk.split(b"\n")
 
 
 def read_chunks(address: str) -> Iterator[bytes]:
-    """The lines of a file, a folder or a prefix of S3 in chunks of whole lines, so that no file is in memory whole.
+    """The lines of a file, a folder or a prefix of S3 in chunks of whole lines; no file is in memory as a whole.
 
-    A file whose lines are no objects gets a line for each object. Raises DataError where there is no file, and where
-    one is damaged or of another kind, because its missing lines would look like requests that never came.
+    If a file does not hold one object per line, it is split into one line per object. Raises DataError if there is no
+    file, or if one is damaged or of another kind, because its missing lines would look like requests that never came.
     """
     for filesystem, path in _files(address):
         try:
@@ -77,13 +77,13 @@ def _files(address: str) -> list[tuple[Any, str]]:
 
 
 def _is_bookkeeping(path: str) -> bool:
-    """Whether a name begins with a dot or underscore, such as Spark's _SUCCESS, or is empty, as S3 marks a folder."""
+    """Whether a name begins with a dot or underscore (as Spark's _SUCCESS), or is empty (S3's mark of a folder)."""
     name = path.rpartition("/")[2]
     return not name or name.startswith((".", "_"))
 
 
 def _unpacked(file: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind
-    """The file, or what it holds where it is packed; its first bytes decide, because its name may say anything."""
+    """The file, decompressed if its first bytes are those of gzip; its name is not trusted."""
     for _ in range(MOST_PACKINGS):
         head = _head(file)
         if not head.startswith(GZIP):
@@ -109,7 +109,7 @@ def _whole_lines(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - a file of any 
 
 
 def _has_lines(head: bytes) -> bool:
-    """Whether a line of the file's beginning is an object, maybe behind a prefix; or none has one."""
+    """Whether a line of the file's beginning is an object, perhaps after a prefix, or no line contains one."""
     lines = [line.partition(b"{") for line in head.split(b"\n") if b"{" in line]
     return not lines or any(
         is_remark(prefix) and _is_json(brace + rest.rstrip(b",] \t\r")) for prefix, brace, rest in lines
@@ -131,21 +131,21 @@ def _by_line(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if newline:
             yield whole
         if len(rest) > LONGEST_LINE_BYTES:
-            # Counted as one broken line whatever follows, because JSON cannot hold this byte.
+            # The line counts as one broken line, whatever follows, because JSON cannot contain this byte.
             rest = b"\0"
     if rest:
         yield rest
 
 
 def _by_object(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """A line for each object: of files without line ends, of arrays, and of pretty-printed objects."""
+    """One line per object, for files without line ends, arrays and pretty-printed objects."""
     rest = b""
     for piece in pieces:
         parts, rest = split_objects(rest + piece)
         if parts:
             yield b"\n".join(parts)
         while len(rest) > LONGEST_LINE_BYTES:
-            # The objects within it, whatever surrounds them.
+            # Too long for a record: skip its brace and read the objects within it.
             opening, _, inner = rest.partition(b"{")
             parts, rest = split_objects(inner)
             yield b"\n".join([opening, *parts])

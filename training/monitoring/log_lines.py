@@ -1,4 +1,4 @@
-"""Lines of the function's log, and what other services make of them, read into records; the rest is counted by kind."""
+"""Records read from lines of the function's log, also if other services have wrapped them; other lines by kind."""
 
 import json
 import re
@@ -13,21 +13,21 @@ from handler.records.record import FORMAT
 PREDICTIONS, OUTCOMES, EMPTY = "predictions", "outcomes", "empty lines"
 TEXT, OTHER = "lines of text, such as START and REPORT", "other lines, such as metrics"
 BROKEN, FOREIGN = "broken lines", "lines of scorer"
-# The key that tells a record, by the kind of the record.
+# The key that identifies a record, by the kind of the record.
 KEYS = {PREDICTIONS: "record", OUTCOMES: "outcome"}
 # Longer than an envelope of CloudWatch Logs, which holds thousands of records.
 LONGEST_LINE_BYTES = 16_000_000
 # How much of an unknown format or scorer is shown, because a broken line may hold anything there.
 SHOWN_CHARACTERS = 20
-# Envelopes within envelopes: CloudWatch's holds messages, of which Docker's or syslog's holds the line.
+# How deep envelopes may be nested: CloudWatch's holds messages, and each may be Docker's or syslog's around the line.
 DEEPEST = 6
 
 _HOLDS_RECORD = re.compile(rb'"(?:record|outcome)\\*"\s*:')
-# Where reading goes on after an object that is cut short: at the next that stands on a line, or behind another.
+# Where reading resumes after a truncated object: at one that begins a line, is a record, or follows another object.
 _RESTART = re.compile(rb'(?<=\n)\{|\{(?=\s*"(?:record|outcome|messageType)"\s*:)|(?<=\})(?:[\s,]|\\[nr])*\{')
-# The longest token that the end of a text may have cut.
+# The length of the longest token that the end of a text may cut.
 _LONGEST_TOKEN = 20
-# What stands between the objects of an array, or of a delivery that writes out its line ends.
+# What separates the objects of an array, or of a delivery with escaped line ends.
 _BETWEEN = rb"(?:[\s,\[\]]|\\[nr])+"
 _EDGES = re.compile(rb"\A" + _BETWEEN + rb"|" + _BETWEEN + rb"\Z")
 _CAUSES = (
@@ -36,13 +36,13 @@ _CAUSES = (
     (b"{'", "in Python's notation; write JSON"),
 )
 _IN_A_DOCUMENT = re.compile(rb'\s*(?:"[^"]*"\s*:.*|[{}],?)\s*')
-# A text that is gzip in base64, as Kinesis and Lambda get it from CloudWatch Logs.
+# How a text begins that is gzip in base64, which is how CloudWatch Logs sends it to Kinesis and Lambda.
 PACKED = b'"H4sI'
 _decode = json.JSONDecoder().raw_decode
 
 
 def read_records(lines: Iterable[bytes], scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The kind and the record of everything that the lines hold; lines without a record are of a kind of their own."""
+    """The kind and the record of each record in the lines; a line without any gives its own kind and no content."""
     for line in lines:
         yield from _read(line, scorer)
 
@@ -58,7 +58,7 @@ def is_unusable(kind: str) -> bool:
 
 
 def merged(counts: Counter[str], most: int = 40) -> Counter[str]:
-    """The counts, the rarest kinds as one where there are too many, because a foreign log may hold anything."""
+    """The counts, with the rarest kinds merged if there are too many, because a foreign log may hold anything."""
     if len(counts) <= most:
         return counts
     kept = Counter(dict(counts.most_common(most)))
@@ -75,7 +75,7 @@ def _read(line: bytes, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
     except ValueError:
         yield from _read_text(line, scorer)
         return
-    # Most lines are records, or hold none.
+    # The common cases first: most lines are records, or hold none.
     if isinstance(value, dict) and _is_record(value):
         yield _kind(value, scorer), value
     elif _HOLDS_RECORD.search(line):
@@ -104,7 +104,7 @@ def _kind(record: dict[str, Any], scorer: str) -> str:
 
 
 def _read_envelope(value: Any, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - any JSON
-    """The records in a JSON value that is none itself; one `other` where it has none."""
+    """The records within a JSON value that is not a record itself; OTHER once if there are none."""
     records = list(_records_in(value))
     yield from ((_kind(record, scorer), record) if record else (broken("cut short"), {}) for record in records)
     if not records:
@@ -112,7 +112,7 @@ def _read_envelope(value: Any, scorer: str) -> Iterator[tuple[str, dict[str, Any
 
 
 def _records_in(value: Any, depth: int = 0) -> Iterator[dict[str, Any] | None]:  # noqa: ANN401 - any JSON
-    """The records in a value, its values and its texts; None for a text that holds a broken one."""
+    """The records in a JSON value, at any depth and within texts; None for a text that holds a broken one."""
     if depth > DEEPEST:
         return
     if isinstance(value, dict) and _is_record(value):
@@ -129,7 +129,7 @@ def _records_in(value: Any, depth: int = 0) -> Iterator[dict[str, Any] | None]: 
 
 
 def _read_text(line: bytes, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records in a line that is no JSON: several, behind a prefix, or a part of a larger document."""
+    """The records in a line that is not JSON: several objects, one after a prefix, or part of a larger document."""
     objects, is_whole = _objects_in(line)
     if not objects and (member := _member(line)):
         objects, is_whole = [member], True
@@ -150,7 +150,7 @@ def _kind_without_record(line: bytes, *, has_objects: bool) -> str:
 
 
 def _objects_in(text: bytes) -> tuple[list[Any], bool]:
-    """The JSON objects in a text, and whether the rest is a prefix or a remark, not a part of something broken."""
+    """The JSON objects in a text, and whether the rest is only prefixes and remarks, not part of a broken object."""
     parts, rest = split_objects(text, is_last=True)
     objects, is_whole = [], is_remark(_trimmed(rest))
     for part in parts:
@@ -165,7 +165,7 @@ def _objects_in(text: bytes) -> tuple[list[Any], bool]:
 
 
 def is_remark(text: bytes) -> bool:
-    """Whether a text outside of all objects has no sign of being a part of one."""
+    """Whether a text outside of all objects shows no sign of being part of one."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -174,7 +174,7 @@ def is_remark(text: bytes) -> bool:
 
 
 def _member(line: bytes) -> dict[str, Any] | None:
-    """The object of one member where a line is that of a pretty-printed document, and holds a record."""
+    """The member on a line of a pretty-printed document, as an object of its own; None unless it holds a record."""
     if not _HOLDS_RECORD.search(line):
         return None
     try:
@@ -195,12 +195,12 @@ def _trimmed(text: bytes) -> bytes:
 
 
 def split_objects(text: bytes, *, is_last: bool = False) -> tuple[list[bytes], bytes]:
-    """Each top-level object of a text with what precedes it on its line, the lines between them, and the rest.
+    """Each top-level object of a text with its prefix on the same line, the lines between objects, and the rest.
 
-    The rest is what follows the last whole object; it may hold the beginning of another, unless the text is the last of
-    its file. No part has a line end.
+    The rest follows the last whole object and, unless the text is the last of its file (`is_last`), may hold the
+    beginning of another. No part has a line end.
     """
-    # One character a byte, so that places in both are the same.
+    # Latin-1 has one character per byte, so positions in both are the same.
     characters = text.decode("latin-1")
     parts: list[bytes] = []
     at = 0
@@ -216,10 +216,10 @@ def split_objects(text: bytes, *, is_last: bool = False) -> tuple[list[bytes], b
             end = restart.end() - 1
         *lines, prefix = map(_trimmed, text[at:start].split(b"\n"))
         if parts and lines and is_remark(lines[0]):
-            # What follows an object on its line.
+            # A remark after an object on the same line is dropped.
             lines[0] = b""
         parts += [line for line in lines if line]
-        # JSON has no line end within a string.
+        # Line ends become spaces; JSON has none within a string.
         parts.append(prefix + text[start:end].translate(_SPACES))
         at = end
     return parts, text[at:]

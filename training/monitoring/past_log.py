@@ -1,4 +1,4 @@
-"""What a served history was asked and what it answered, as the prediction log tells it."""
+"""What a served history was asked and what it answered, according to the prediction log."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, read_re
 WITHOUT_PAST = "predictions without a past"
 OTHER_HISTORY = "predictions with the past of another history"
 SAMPLED = "predictions of a sample"
-# So many requests tell when a log begins, because the first of all may be a late one.
+# How many of the first requests decide when a log begins, because the very first may be a late one.
 FIRST_REQUESTS = 10
 
 _Seconds = Annotated[float, Field(ge=0, le=1e11)]
@@ -49,42 +49,42 @@ class _RecordedPast(BaseModel):
 
 
 class Exchange(NamedTuple):
-    """What one request asked of the past of one key, and what it was answered."""
+    """What one request asked about the past of one key, and the answer."""
 
     event: Event
     began: float
     """When the history was asked, in seconds since 1970."""
     ended: float
     features: Sequence[float] | None
-    """None where the history did not answer."""
+    """None if the history did not answer."""
     usual: float
-    """The share of frauds that is usual, which the version that answered has learned."""
+    """The usual share of frauds, as learned by the version that answered."""
 
 
 @dataclass
 class PastLog:
-    """What a log holds of a scorer's past."""
+    """What a log holds about the history of a scorer."""
 
     n_requests: int = 0
     exchanges: dict[tuple[int, str], list[bytes]] = field(default_factory=dict)
-    """Per entity, by its number, and key, as the log has it, its exchanges as JSON, which takes less memory."""
+    """By entity number and hashed key, the exchanges as JSON, which takes less memory."""
     frauds: dict[int, list[float]] = field(default_factory=dict)
-    """By the hash of the id of a request when it was said to be a fraud."""
+    """By the hash of a request's id, the times at which it was reported as fraud."""
     counts: Counter[str] = field(default_factory=Counter)
     """How many lines were left out, by kind."""
     first: list[tuple[float, int]] = field(default_factory=list)
-    """When the first requests ended, and their times."""
+    """For the first requests, when each ended, and its own time."""
 
     @property
     def begins(self) -> int:
-        """The time from which on requests are in the log; 0 where there is none."""
+        """The time from which on the log has requests; 0 if it has none."""
         return max((time for _, time in self.first), default=0)
 
 
 def read_past_log(lines: Iterable[bytes], scorer: str, past: RequestPast, entities: Sequence[str]) -> PastLog:
-    """The exchanges of a scorer's requests with its history, and the frauds that callers told of.
+    """The exchanges of a scorer's requests with its history, and the frauds that callers reported.
 
-    `entities` are the names of those that the history has, in order.
+    `entities` are the names of the history's entities, in order.
     """
     log = PastLog()
     numbers = {name: number for number, name in enumerate(entities)}
@@ -103,7 +103,7 @@ def read_past_log(lines: Iterable[bytes], scorer: str, past: RequestPast, entiti
 
 
 def _read_prediction(record: dict[str, Any], past: RequestPast, numbers: dict[str, int], log: PastLog) -> Iterator[str]:
-    """Add the exchanges of a prediction to the log; why they are left out."""
+    """Add the exchanges of a prediction to the log, or yield the reason why they are left out."""
     if "past" not in record:
         yield WITHOUT_PAST
         return
@@ -131,7 +131,7 @@ def _read_prediction(record: dict[str, Any], past: RequestPast, numbers: dict[st
 
 
 def exchange_of(line: bytes) -> Exchange:
-    """An exchange as `PastLog` holds it."""
+    """The exchange in a line of JSON that `PastLog` holds."""
     time, identifier, measures, values, began, ended, features, usual = json.loads(line)
     event = Event(time, measures, [None if value is None else _number(value) for value in values], identifier)
     answered = features and [math.nan if value is None else value for value in features]
@@ -143,7 +143,7 @@ def _number(digits: str) -> int:
 
 
 def keyed_state(past: EntityPast, stored: StoredState, key: bytes) -> bytes:
-    """A state whose remembered values are hashed as those of the log."""
+    """The stored state, with its remembered values hashed like those of the log."""
 
     def keyed(value: int) -> int:
         return _number(keyed_hash(value.to_bytes(8, "big", signed=True), key))

@@ -1,7 +1,7 @@
-"""The exchanges of one key with a history, computed again from each other, and why they differ from what was recorded.
+"""Recomputes the answers of a history about one key from the recorded exchanges, and explains recorded differences.
 
-Each is computed twice: from all earlier events, as training would; and, in the order in which requests came, from what
-the history can have held when it was asked.
+Each answer is computed twice: from all earlier events, as in training, and, in the order in which requests came, from
+what the history may have held when it was asked.
 """
 
 import math
@@ -15,39 +15,39 @@ from handler.scoring.entity_state import EntityPast, State
 from handler.scoring.history import DAY, Entity, History, HistoryFeature, seconds_of
 from training.monitoring.past_log import Exchange
 
-# Why a recorded feature differs from the one that all earlier events give; the last explains nothing.
+# Why a recorded feature differs from the one computed from all earlier events; the last cause means unexplained.
 STORE, LATE, REPEATED, BEFORE, TIED, UNKNOWN = "store", "late", "repeated", "before the log", "tied", "unknown"
 CAUSES = (STORE, LATE, REPEATED, BEFORE, TIED, UNKNOWN)
-# Of so many events that the history may have held or not every choice is tried; of more only the likely ones.
+# With at most MOST_TRIED events that the history may or may not have held, every subset is tried, else likely ones.
 MOST_TRIED, MOST_PREFIXES = 10, 50
-# A history counts a fraud up to so many seconds before the function writes the outcome's line.
+# A history counts a fraud at most this many seconds before the function writes the outcome's line.
 OUTCOME_SECONDS = 5.0
 
 Features = Sequence[float]
 
 
 class Compared(NamedTuple):
-    """One feature of one exchange beside the one that all earlier events give."""
+    """One feature of one exchange, as recorded and as computed from all earlier events."""
 
     recorded: float
     computed: float
     cause: str
-    """Why they differ; "" where they are equal."""
+    """Why they differ; "" if they are equal."""
 
 
 class CheckedFeature(NamedTuple):
-    """What is known of one feature."""
+    """What the comparison needs to know about one feature."""
 
     take: str
     cap: int
     place: int
-    """The place of its field among the remembered ones; -1 where it reads none."""
+    """The position of its field among the remembered ones; -1 if it reads none."""
     known_from: float
-    """The time from which the log has all that it reads."""
+    """The time from which on the log has every event that the feature depends on."""
 
 
 def checked_feature(name: str, history: History, fold: EntityPast, begins: float) -> CheckedFeature:
-    """What is known of a feature where nothing is known of before a time."""
+    """The description of a feature for a log in which nothing is known from before `begins`."""
     feature = history.features[name]
     place = fold.remembered.index(feature.field) if feature.field in fold.remembered else -1
     return CheckedFeature(
@@ -56,16 +56,16 @@ def checked_feature(name: str, history: History, fold: EntityPast, begins: float
 
 
 def _seconds_read(feature: HistoryFeature, entity: Entity, history: History) -> float:
-    """How far back the events are at most that a feature depends on."""
+    """The greatest age, in seconds, of an event that a feature depends on."""
     if not feature.over:
-        # The first event since an entity was forgotten is found by that a ttl before it there was none.
+        # An event is the first since the entity was forgotten if the whole ttl before it has no event.
         return seconds_of(entity.ttl) * (2 if feature.take == "since_first" else 1)
     delay = history.label_delay_days * DAY + DAY if feature.take == "fraud_rate" else 0
     return feature.window + feature.step + delay
 
 
 class KeyReplay:
-    """Computes the exchanges of one key again."""
+    """Recomputes the exchanges of one key."""
 
     def __init__(
         self,
@@ -75,16 +75,16 @@ class KeyReplay:
         features: Sequence[CheckedFeature],
         since: float = -math.inf,
     ) -> None:
-        """Begin with a state of the events before a time, or with nothing.
+        """Begin with `base`, a state of the events before `since`, or with an empty state.
 
-        `fold_of` gives the fold with a share of frauds that is usual, on which the features alone depend.
+        `fold_of` returns the fold for a usual share of frauds; this share affects features, but not states.
         """
         self._fold_of, self._fold, self._features, self._since = fold_of, fold_of(0.0), features, since
         self._frauds = frauds if self._fold.has_frauds else {}
         self._base = base or self._fold.pack(self._fold.empty())
 
     def compare(self, exchanges: Sequence[Exchange]) -> Iterator[tuple[Exchange, list[Compared]]]:
-        """Per exchange, in the order in which they began, each feature as recorded and as computed."""
+        """For each exchange, in the order in which they began, its features as recorded and as computed."""
         exchanges = [exchange for exchange in exchanges if max(exchange.event.time, exchange.ended) >= self._since]
         compared = [exchange for exchange in exchanges if exchange.event.time >= self._since]
         by_time = sorted(compared, key=lambda exchange: (exchange.event.time, exchange.began))
@@ -101,7 +101,7 @@ class KeyReplay:
                     values.add(value)
 
     def _by_time(self, exchanges: Sequence[Exchange]) -> Iterator[Features]:
-        """The features of each exchange from all strictly earlier events, and the frauds that were told of by then."""
+        """The features of each exchange from all strictly earlier events, and the frauds reported by then."""
         state = self._fold.unpack(self._base)
         waiting = self._outcomes(exchanges)
         for exchange in exchanges:
@@ -128,9 +128,10 @@ class KeyReplay:
     def _compared(
         self, exchange: Exchange, computed: Features, held: "_Held", open_causes: Sequence[str]
     ) -> list[Compared]:
-        """Each feature beside the one that all earlier events give, and why they differ.
+        """Each feature as recorded and as computed from all earlier events, and why they differ.
 
-        Of an open feature, which has a cause, the log cannot tell all: it fits wherever that may explain it.
+        A feature with an open cause cannot be determined from the log alone: it fits whenever that cause may explain
+        the difference.
         """
         recorded = exchange.features
         if recorded is None:
@@ -153,7 +154,7 @@ class KeyReplay:
 
 
 class _Held:
-    """What a history can have held of a key, as requests come one after the other."""
+    """What a history may have held for a key, as requests come one after the other."""
 
     def __init__(
         self,
@@ -167,18 +168,18 @@ class _Held:
         self._by_end = sorted(exchanges, key=lambda exchange: exchange.ended)
         self._longest = max((exchange.ended - exchange.began for exchange in exchanges), default=0.0)
         self._n_ended = 0
-        # What ended and may have been written or not; and the latest time of what surely was not.
+        # Ended exchanges that may or may not have been written, and the latest event time of those surely not written.
         self._unsure: list[Exchange] = []
         self._lost_until = -math.inf
         self._firsts: dict[int, Exchange] = {}
         ids = {exchange.event.id for exchange in exchanges} & frauds.keys()
         self._outcomes = sorted((at, identifier) for identifier in ids if identifier for at in frauds[identifier])
-        # Outcomes that came before now, of requests that are not known to be written; and what was counted.
+        # Outcomes so far of requests not known to be written, the number of outcomes so far, and the frauds counted.
         self._due: list[tuple[float, int]] = []
         self._n_due, self._frauds = 0, set[int]()
 
     def move_to(self, exchange: Exchange) -> None:
-        """Add what ended before an exchange began."""
+        """Add the exchanges that ended before an exchange began."""
         while self._n_ended < len(self._by_end) and self._by_end[self._n_ended].ended <= exchange.began:
             ended = self._by_end[self._n_ended]
             self._n_ended += 1
@@ -194,7 +195,7 @@ class _Held:
         self._due = [outcome for outcome in self._due if not self._is_done(*outcome)]
 
     def _is_done(self, at: float, identifier: int) -> bool:
-        """Count an outcome, once for each request; whether nothing more is to be done with it."""
+        """Count an outcome, once per request; returns whether it needs no further handling."""
         first = self._firsts.get(identifier)
         if first is None:
             return identifier in self._frauds
@@ -206,9 +207,9 @@ class _Held:
     def answer(
         self, exchange: Exchange, fold: EntityPast, fits: Callable[[Features], bool]
     ) -> tuple[Features, str] | None:
-        """Features that the history can have answered and that fit, and why they are not those of all events.
+        """Features that fit and that the history may have answered, and why they differ from those of all events.
 
-        None where there are none. What they show of events that may have been written or not is kept.
+        None if nothing fits. What the fitting answers reveal about the unsure exchanges is kept.
         """
         event, beside = exchange.event, self._beside(exchange)
         events = [event]
@@ -234,9 +235,9 @@ class _Held:
         return answered, REPEATED if is_repeated else STORE if lacks else LATE
 
     def _beside(self, exchange: Exchange) -> list[Exchange]:
-        """What was under way together with an exchange.
+        """The exchanges that were under way at the same time as an exchange.
 
-        Also later events, because those of before them are then kept in less detail.
+        They include those with later events, because a state that has later events keeps earlier ones in less detail.
         """
         beside = []
         for other in self._by_end[self._n_ended :]:
@@ -247,7 +248,7 @@ class _Held:
         return sorted(beside, key=lambda other: (other.event.time, other.ended))
 
     def _settle(self, unsure: Sequence[Exchange], choices: Sequence[Collection[int]]) -> None:
-        """Keep what all choices have in common: what was written, and what was not."""
+        """Note what all fitting choices have in common: which exchanges were written, and which were not."""
         for place, other in enumerate(unsure):
             is_written = {place in chosen for chosen in choices}
             if len(is_written) == 1 and len(unsure) <= MOST_TRIED:
@@ -263,7 +264,7 @@ class _Held:
             self._firsts.setdefault(exchange.event.id, exchange)
 
     def _is_forgotten(self, exchange: Exchange) -> bool:
-        """Whether an id is sent again that is no longer among the latest: a file knows it, and a table does not."""
+        """Whether a repeated id is no longer among the latest: a file's history knows it, but a table's does not."""
         identifier = exchange.event.id
         return identifier is not None and identifier in self._firsts and identifier not in self._state.ids
 
@@ -274,7 +275,7 @@ class _Held:
         return state
 
     def _recent_outcomes(self, exchange: Exchange) -> list[int]:
-        """The times of events whose outcome was under way together with an exchange."""
+        """The times of events whose outcome arrived while an exchange was under way."""
         latest, recent = exchange.ended + OUTCOME_SECONDS, []
         for at, identifier in self._outcomes[self._n_due :]:
             if at > latest:
@@ -291,10 +292,11 @@ class _Held:
 
 
 def _choices(n_beside: int, n_unsure: int, n_earlier: int) -> Iterator[tuple[int, ...]]:
-    """Which of the optional events are tried together: first those beside, by time, then the unsure ones.
+    """The choices of optional events to try, as positions: first the concurrent events, by time, then the unsure ones.
 
-    Of those beside none, all earlier ones, as in a batch, and all; then any, of more than MOST_TRIED those up to one;
-    with none and with all of the unsure ones. In the end any with any, where there are few.
+    Of the concurrent events: none, all earlier ones (as in a batch), all, and every subset, or only prefixes if there
+    are more than MOST_TRIED; each first with none and then with all of the unsure events. Finally, every other choice
+    if there are at most MOST_TRIED events.
     """
     beside, unsure = tuple(range(n_beside)), tuple(range(n_beside, n_beside + n_unsure))
     others = (
@@ -313,9 +315,10 @@ def _subsets(places: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _open_cause(feature: CheckedFeature, time: int, n_values: Sequence[int]) -> str:
-    """Why the log cannot tell all of a feature at a time; "" where it can.
+    """Why the log cannot determine a feature at a time; "" if it can.
 
-    Of more values than are remembered those of one tick are kept by their hashes, which in the log are others.
+    If there are more values than are remembered, hashes decide which of those of one tick are kept, and the log has
+    other hashes.
     """
     if feature.take == "seen" and n_values[feature.place] > feature.cap:
         return TIED
@@ -323,7 +326,7 @@ def _open_cause(feature: CheckedFeature, time: int, n_values: Sequence[int]) -> 
 
 
 def _may_add(take: str, recorded: float, computed: float) -> bool:
-    """Whether events from before the log may make one feature of the other."""
+    """Whether events from before the log may turn the computed feature into the recorded one."""
     if take in {"count", "distinct", "max", "since_first", "seen"}:
         return math.isnan(computed) or recorded >= computed
     return math.isnan(computed) if take == "since_last" else True

@@ -1,4 +1,4 @@
-"""History replayed week by week, each policy with the models that the labels known by then would have given it."""
+"""Replays history week by week, each policy with models trained on only the labels that were known by then."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Replay:
 
     @cached_property
     def groups(self) -> Positions | None:
-        """The number of each row's entity in the whole history, where one is declared."""
+        """The number of each row's entity in the whole history; None if no entity is declared."""
         return entity_groups(self.rows[self.scorer.entity]) if self.scorer.entity else None
 
     @property
@@ -69,7 +69,7 @@ class Replay:
         return begins
 
     def model(self, at: float) -> DatedModel:
-        """The model of a date; raises a StageError where the rows known by then make none."""
+        """The model of a date; raises a StageError if none can be trained on the rows known by then."""
         if at not in self.models:
             self.models[at] = model_at(at, self.rows, self.scorer, self.parameters, self.catalogue)
             until = timestamp_text(self.models[at].learned_until)
@@ -79,9 +79,9 @@ class Replay:
     def challenge(
         self, champion: DatedModel, at: float, best: DatedModel | None = None
     ) -> tuple[DatedModel, DatedModel, str | None]:
-        """The model that serves from a date on, the best so far, and what spoke against a new one.
+        """The model that serves from a date on, the best one so far, and why no new model took over (None if one did).
 
-        `best` is the best release so far by the last challenge, if that is not the champion.
+        `best` is the best model so far according to the last challenge, if that is not the champion.
         """
         best = best or champion
         try:
@@ -157,7 +157,7 @@ def _counts(
 ) -> dict[str, Any]:
     """The fields of a `Week` that say what its model did; `budget` is how many alerts the frozen model raised.
 
-    `groups` holds the number of each row's entity, where one is declared.
+    `groups` holds the number of each row's entity, if one is declared.
     """
     label, flagged = scored.label, scored.flagged
     ranking = rank(scored.probability, label)
@@ -187,7 +187,7 @@ def _counts(
 
 
 def total(weeks: Sequence[Week]) -> PolicyTotal:
-    """A policy's weeks together; the interval of the recall is Wilson's (1927), by entities where one is declared."""
+    """The totals of a policy's weeks; the interval of the recall is Wilson's (1927), by entity if one is declared."""
     sums = {
         name: sum(getattr(week, name) for week in weeks)
         for name in ("retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts")

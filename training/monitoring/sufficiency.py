@@ -1,4 +1,4 @@
-"""Whether a log was enough to say ok, and what must be known of it beside the state."""
+"""Whether a log is enough to say ok, and what else a reader of the state must know about it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from training.params import Monitoring
 from training.report.monitor_report import JudgedBlock
 
 MOST_UNUSABLE = 0.5
-# As many silences are named, the longest ones.
+# At most this many silences are named, the longest ones.
 NAMED_SILENCES = 3
-# By how a count's name begins, the remedy where most lines that could hold predictions are of that kind.
+# By the beginning of a count's name, the remedy if no prediction was read and this kind is the most frequent.
 _REMEDIES = {
     FOREIGN: "SCORER= must name the one whose log it is",
     BROKEN: "a record must be an object of JSON on one line, as the function writes it",
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 def shortfalls(log: Log, blocks: Sequence[JudgedBlock], policy: Monitoring, reference: Reference) -> tuple[str, ...]:
-    """Why the log is not enough to say ok; empty where it is."""
+    """Why the log is not enough to say ok; empty if it is."""
     if not blocks:
         return (f"no prediction was read: {_instead(log.counts)}",)
     reasons = (_unjudged(blocks, policy), _unusable(log.counts), _unserved(blocks, reference))
@@ -45,7 +45,7 @@ def _instead(counts: Mapping[str, int]) -> str:
         return f"the log holds {name}; {remedy}"
     if OUTCOMES in counts:
         return "the log holds outcomes only; LOG= must name the predictions too"
-    # Lines of text and metrics stand in sound logs too.
+    # Sound logs contain lines of text and metrics, too.
     return (
         "the log holds no record; PREDICTIONS= makes the function record its predictions"
         if counts
@@ -83,7 +83,7 @@ def _unserved(blocks: Sequence[JudgedBlock], reference: Reference) -> str | None
 
 
 def notes(log: Log, blocks: Sequence[JudgedBlock], state: str, policy: Monitoring) -> tuple[str, ...]:
-    """What must be known beside the state: silences, and an alarm that one block alone gives."""
+    """What else must be known besides the state: silences, and an alarm raised by the last block alone."""
     judged = [block for block in blocks if block.is_judged]
     alone = []
     if judged and judged[-1].reasons and judged[-1].verdict != state and state not in {"watch", "retrain"}:
@@ -105,7 +105,7 @@ def _silences(log: Log, policy: Monitoring) -> list[str]:
 
 
 def other_versions(log: Log, reference: Reference) -> dict[str, int]:
-    """How many predictions other versions made, and how many of these lack a feature that the version's own hold."""
+    """How many predictions are of other versions, and how many of these lack a feature that the reference records."""
     is_other = np.array([version != reference.version for version in log.versions], dtype=bool)[log.version]
     counts = {"predictions of other versions": int(is_other.sum())}
     for index, name in enumerate(reference.baseline["features"]):

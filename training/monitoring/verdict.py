@@ -13,12 +13,12 @@ from training.params import Monitoring
 from training.report.monitor_report import INSUFFICIENT, Block
 
 LEVELS = ("ok", "watch", "retrain")
-# With a policy that asks for two blocks in a row, one false alarm in ten thousand.
+# If the policy asks for two blocks in a row, this gives one false alarm in ten thousand.
 ALPHA = 0.01
 CONFIDENCE = 1 - 2 * ALPHA
-# The same for an estimate that is nearly normal.
+# ALPHA in standard deviations, for an estimate that is nearly normal.
 DEVIATIONS = float(norm.isf(ALPHA))
-# Fraud rates are judged where at least this share of a block has outcomes.
+# Fraud rates are judged if at least this share of a block has outcomes.
 LABELLED = 0.5
 
 
@@ -35,7 +35,7 @@ def judge_block(block: Block, policy: Monitoring) -> BlockVerdict:
     broken, drifted = _drift(block, policy)
     against, watch = _performance(block, policy), [*drifted, *_rates(block, policy), *_estimate(block, policy)]
     if broken:
-        # To be repaired upstream: a model retrained now would learn to do without the field.
+        # This must be repaired upstream: a model retrained now would learn to do without the field.
         return BlockVerdict("watch", (*broken, *against, *watch))
     if against:
         return BlockVerdict("retrain", (*against, *watch))
@@ -91,7 +91,7 @@ def _drift(block: Block, policy: Monitoring) -> tuple[list[str], list[str]]:
 
 
 def _rates(block: Block, policy: Monitoring) -> list[str]:
-    """The reasons where alerts or frauds differ significantly, by more than the declared ratio, from the baseline."""
+    """The reasons if the alert, block or fraud rate differs from the baseline significantly and beyond policy.ratio."""
     if block.rows < policy.min_rows:
         return []
     reasons, measured = [], block.measured
@@ -106,7 +106,7 @@ def _rates(block: Block, policy: Monitoring) -> list[str]:
     if measured.frauds >= policy.min_frauds and measured.labelled >= block.rows * LABELLED:
         rate = block.baseline_fraud_rate
         share = measured.frauds / measured.labelled if measured.fraud_rate is None else measured.fraud_rate
-        # As many requests as hold the frauds at this rate: those of a control group stand for several.
+        # The number of requests that this rate implies, because those of a control group stand for several.
         if _is_beyond(measured.frauds, round(measured.frauds / share), rate, policy.ratio):
             reasons.append(f"{share:.2%} of the requests are frauds, {rate:.2%} when the threshold was chosen")
     return reasons
@@ -140,7 +140,7 @@ def _performance(block: Block, policy: Monitoring) -> list[str]:
             f"the recall is {recall:.0%} ({now.low:.0%} to {now.high:.0%}); it was {recall_before:.0%} "
             "when the threshold was chosen"
         )
-    # Where mostly frauds are reported as outcomes, their number says nothing about the rate.
+    # If mostly frauds are reported as outcomes, their number says nothing about the rate.
     if measured.labelled >= block.rows * LABELLED:
         expected = measured.expected_frauds
         fewest, most = (

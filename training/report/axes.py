@@ -18,7 +18,7 @@ INCH = 72
 WIDTH, HEIGHT = 264, 185
 LEFT, RIGHT, TOP, BOTTOM = 54, 16, 20, 34
 LINE, PANEL, GAP = 14, 165, 16
-# The width of a letter, and how many of them of a name are shown.
+# The assumed width of a letter, and how many letters of a name are shown.
 LETTER, LONGEST = 4.6, 22
 INK, GREY, BLUE, ORANGE = "#101010", "#8a8a8a", "#1f6fb2", "#c2571a"
 # A share below this power of ten is drawn at the edge.
@@ -61,7 +61,7 @@ def decades(shares: Iterable[float]) -> list[float]:
 
 
 def percent_ticks(axes: Axes, side: Side, ticks: Sequence[float]) -> None:
-    """Put ticks at shares, labelled in per cent; of many, every second one has a label."""
+    """Put ticks at shares, labelled in per cent; if there are many, only every second one has a label."""
     every = 2 if len(ticks) > MOST_LABELS else 1
     labels = [f"{_plain(100 * tick)} %" if place % every == 0 else "" for place, tick in enumerate(ticks[::-1])][::-1]
     _ticks(axes, side, ticks, labels, (ticks[0] / 1.3, 1.3) if ticks[0] else (-0.02, 1.02))
@@ -90,7 +90,7 @@ def _plain(number: float) -> str:
 
 
 def write_key(figure: Figure, *words: tuple[str, str]) -> None:
-    """Write what is drawn above the axes, each word in its colour."""
+    """Write a legend above the axes, each entry in its colour."""
     left = float(LEFT)
     for word, color in words:
         figure.text(left / WIDTH, 1 - 12 / HEIGHT, word, color=color)

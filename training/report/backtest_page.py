@@ -98,6 +98,6 @@ def _gain(weeks: Mapping[str, Sequence[Week]]) -> Figure:
 
 
 def _mark(axes: Any, weeks: Sequence[Week], values: Sequence[float], color: str) -> None:  # noqa: ANN401 - matplotlib's
-    """A square where a new model begins to serve."""
+    """Draw a square where a new model begins to serve."""
     at = [place for place, week in enumerate(weeks) if week.retrained]
     axes.plot(at, [values[place] for place in at], color=color, linestyle="", marker="s")

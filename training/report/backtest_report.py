@@ -36,7 +36,7 @@ class Week(ReportRecord):
     """What the monitor said as the week began."""
     retrained: bool
     refused: str | None
-    """Why no new model took over, where the policy asked for one."""
+    """Why no new model took over although the policy asked for one."""
     learned_until: int
     rows: int
     frauds: int
@@ -45,16 +45,16 @@ class Week(ReportRecord):
     caught_at_frozen_alerts: int
     """Frauds among the riskiest rows, at most as many as the frozen model flagged in this week."""
     fraud_entities: tuple[tuple[int, bool], ...] = Field(default=(), exclude=True)
-    """Where an entity is declared, of each fraud the entity's number and whether it is among those; not reported."""
+    """If an entity is declared, each fraud's entity number and whether it is one of those above; not reported."""
     average_precision: float | None
     estimated: WeekEstimate
     missed: float | None = None
-    """The amount of the frauds that were not flagged, as `cost` set only where costs are declared."""
+    """The amount of the frauds that were not flagged; like `cost`, set only if costs are declared."""
     cost: float | None = None
 
 
 class PolicyTotal(ReportRecord):
-    """A policy's weeks together; the recall at the frozen model's alerts with its 95 % interval."""
+    """The totals of a policy's weeks; the recall at the frozen model's alerts has its 95 % interval."""
 
     weeks: int
     retrained: int

@@ -100,7 +100,7 @@ def precision_recall_figure(
 
 
 def reliability_figure(calibrated: Sequence[Row], uncalibrated: Sequence[Row]) -> Figure:
-    """The observed fraud rate of each bin, with its 95 % interval, over the predicted one; both axes by decades.
+    """The observed fraud rate of each bin, with its 95 % interval, over the predicted one, on logarithmic axes.
 
     On linear axes rare fraud would be a dot in the corner. A bin without frauds is drawn at the lower edge.
     """
@@ -122,7 +122,7 @@ def reliability_figure(calibrated: Sequence[Row], uncalibrated: Sequence[Row]) -
 
 
 def tradeoff_figure(thresholds: Sequence[Row], declared: float) -> Figure:
-    """Recall, precision and alert rate over the threshold, by decades, with bands of their 95 % intervals."""
+    """Recall, precision and alert rate over the threshold (logarithmic), with bands of their 95 % intervals."""
     figure, axes = blank_axes()
     rows = sorted({row["threshold"]: row for row in thresholds}.values(), key=lambda row: float(row["threshold"]))
     x = _column(rows, "threshold")
@@ -139,7 +139,7 @@ def tradeoff_figure(thresholds: Sequence[Row], declared: float) -> Figure:
 
 
 def cost_figure(curve: Sequence[Row], declared: float) -> Figure:
-    """The parts of the cost of 1,000 requests, one upon the other, over the share that is flagged, by decades."""
+    """The parts of the cost of 1,000 requests, stacked, over the share that is flagged (logarithmic)."""
     figure, axes = blank_axes()
     x, below = _column(curve, "alert_rate"), [0.0] * len(curve)
     words = (("missed", BLUE), ("not recovered", GREY), ("reviews", ORANGE), ("insults", INK))

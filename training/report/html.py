@@ -74,7 +74,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure not yet drawn: its caption, a description for who cannot see it, and the function that draws it."""
+    """A figure not yet drawn: its caption, a description for screen readers, and the function that draws it."""
 
     caption: str
     description: str

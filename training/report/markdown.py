@@ -11,7 +11,7 @@ RULES = {"l": "---", "r": "---:"}
 
 
 def plain(text: str, *, longest: int = LONGEST) -> str:
-    r"""Text from data as Markdown that shows it: on one line, cut to `longest` letters, markup escaped.
+    r"""Text from data as Markdown that shows it literally: on one line, cut to `longest` letters, markup escaped.
 
     >>> print(plain("<b>|\n[a](b)"))
     \<b\>\| \[a\](b)
@@ -30,7 +30,7 @@ def one_line(text: str, *, longest: int) -> str:
 
 
 def escaped(line: str) -> str:
-    r"""A line with names in it as Markdown that shows it.
+    r"""A line with names in it as Markdown that shows it literally.
 
     >>> print(escaped("class_weight 1 +- 2"))
     class\_weight 1 +- 2
@@ -51,7 +51,7 @@ def number(value: float) -> str:
     """
     if value == 0:
         return "0"
-    if abs(value) >= 1000:  # noqa: PLR2004 - there three digits would be fewer than are shown
+    if abs(value) >= 1000:  # noqa: PLR2004 - from here on, the whole number has more than three digits
         return f"{value:,.0f}"
     return f"{Decimal(f'{value:#.3g}'):f}"
 

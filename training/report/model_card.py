@@ -38,17 +38,17 @@ LONGEST_WARNING = 400
 MOST_FEATURES = 25
 MOST_SEGMENTS = 20
 MOST_NAMED = 3
-# Of 95 % intervals, this share lies to one side by chance.
+# The share of 95 % intervals that lie to one side by chance.
 BY_CHANCE = 0.05
 # Slopes of the calibration this close to 1 are called about one.
 STEEP = 0.05
-# A normal variable lies within so many standard deviations 95 times in 100.
+# A normal variable lies within this many standard deviations 95 times in 100.
 NORMAL_95 = 1.96
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
 # Measures that are shown in per cent.
 SHARES = {*RATES, "recall_at_1pct_fpr", *(f"{rate}_without_history" for rate in RATES)}
 ENTITY_PRECISION = "entity_precision_at_"
-# Per policy that promises a level: its measure, and 1 where the level is a floor, -1 where it is a ceiling.
+# For each policy that promises a level: its measure, and 1 if the level is a floor, -1 if it is a ceiling.
 PROMISES = {"recall": ("recall", 1), "precision": ("precision", 1), "review_rate": ("alert_rate", -1)}
 
 
@@ -119,7 +119,7 @@ def _head(reports: Reports) -> Facts:
 
 
 def card_content(reports: Reports) -> dict[str, Any]:
-    """The card for programs: what the bundle says of itself, and the rows of the card's tables."""
+    """The card for programs: the content of the bundle's manifest, and the rows of the card's tables."""
     manifest = {key: value for key, value in reports.manifest.items() if key not in {"files", "format"}}
     return {
         **manifest,
@@ -133,7 +133,7 @@ def card_content(reports: Reports) -> dict[str, Any]:
 
 
 def _control(reports: Reports) -> Facts | None:
-    """What the control group lets through, of 1,000 requests of the test window; None where there is none."""
+    """How many of 1,000 requests of the test window the control group lets through; None without a control group."""
     if (control := reports.manifest["decision"].get("control")) is None:
         return None
     share = control["share"]
@@ -147,7 +147,7 @@ def _control(reports: Reports) -> Facts | None:
 
 
 def _rows(reports: Reports) -> Facts:
-    """Which rows the model was made and judged with."""
+    """The rows on which the model was trained and judged."""
     rows, split = reports.rows, reports.scorer.split
     windows, quarantined = rows["windows"], rows["quarantined"]
     test = windows["test"]
@@ -243,7 +243,7 @@ def _features(reports: Reports) -> Facts:
 
 
 def _kinds_and_units(reports: Reports) -> dict[str, tuple[str, str]]:
-    """Per feature what kind of value it is, and its unit."""
+    """By feature, what kind of value it is, and its unit."""
     kinds = {}
     for name, field in reports.contract.columns.items():
         kind = f"category learned from the text of {code(name)}" if field.categories else field.type
@@ -267,7 +267,7 @@ def _derived_kind(derived: DerivedFeature) -> str:
 
 
 def _comparisons(reports: Reports) -> Facts:
-    """What the comparisons say; None where one was not made."""
+    """The verdicts of the comparisons; None for one that was not made."""
     comparisons = {"resampling": reports.resampling, "selection": reports.selection, "tuning": reports.tuning}
     return {
         "n_folds": _n_folds(reports),
@@ -282,7 +282,7 @@ def _comparisons(reports: Reports) -> Facts:
 
 
 def _n_folds(reports: Reports) -> int:
-    """How many folds there were: few different times make fewer than are declared."""
+    """How many folds there were; rows with few distinct times give fewer than are declared."""
     if not reports.selection:
         return reports.scorer.folds.count
     return len(next(iter(reports.selection["candidates"].values()))["average_precision"]["folds"])
@@ -412,7 +412,7 @@ def _thresholds(reports: Reports) -> Facts:
 
 
 def _block(reports: Reports) -> Facts | None:
-    """From which probability on a request is blocked, why, and what that does on the test window; None if never."""
+    """The blocking threshold, its policy, and what it does on the test window; None if nothing is blocked."""
     block = reports.manifest["decision"].get("block")
     if block is None:
         return None
@@ -495,7 +495,7 @@ def _urgency(row: Row, marks: Sequence[str]) -> tuple[bool, bool, bool, float]:
 
 
 def _group(row: Row, reports: Reports) -> Facts:
-    """A group that the model does not know, with how often its legitimate requests are flagged beside others'."""
+    """A group that the model does not know; `ratio` compares its false positive rate with that of all others."""
     ratio = row["false_positive_ratio"]
     bounds = [row[f"false_positive_ratio_{end}"] for end in ("low", "high")]
     return _segment(row, _marks(row, reports)) | {

@@ -45,7 +45,7 @@ class EstimatedPerformance(ReportRecord):
 
 
 class MeasuredPerformance(ReportRecord):
-    """Performance on the predictions whose labels are known, with 95 % intervals; None where it is unknown."""
+    """Performance on the predictions whose labels are known, with 95 % intervals; None for what is unknown."""
 
     labelled: int
     frauds: int
@@ -58,12 +58,12 @@ class MeasuredPerformance(ReportRecord):
     precision_interval: tuple[float, float]
     average_precision: float | None
     fraud_rate: float | None = None
-    """The share of the frauds; None where nothing is labelled."""
+    """The share of the labelled predictions that are frauds."""
     control: int | None = None
-    """How many of these are of the control group and stand for all that was blocked; the other counts are then those of
-    as many equal requests as vary as much. None where there is none."""
+    """How many of the labelled ones are of the control group and stand for all that was blocked; frauds, alerts and
+    caught are then effective sample sizes (Kish 1965). None without a control group."""
     lacks_blocked: bool = False
-    """Whether this is the performance on what was not blocked, because of what was blocked hardly anything is known."""
+    """Whether this is the performance on unblocked requests only, because few labels of blocked ones are known."""
 
 
 class Reviews(ReportRecord):
@@ -87,12 +87,12 @@ class GroupRates(ReportRecord):
     predictions: int
     alert_rate: float
     legitimate: int
-    """Known to be no fraud."""
+    """How many are known to be legitimate."""
     false_positive_rate: float | None
-    """The share of these that was flagged."""
+    """The share of the legitimate ones that was flagged."""
     false_positive_interval: tuple[float, float]
     ratio: float | None = None
-    """To that of all others; 1 is parity. None where of one of the two none is known, or none was flagged."""
+    """To that of all others; 1 is parity. None if one of the two has too few legitimate ones, or none flagged."""
     ratio_interval: tuple[float, float] | None = None
 
 
@@ -100,16 +100,16 @@ class Block(ReportRecord):
     """The predictions of a block of time, compared with the baseline."""
 
     begins: int = Field(validation_alias="from", serialization_alias="from")
-    """In seconds, as `ends`."""
+    """In seconds, like `ends`."""
     ends: int = Field(validation_alias="to", serialization_alias="to")
     rows: int
     predictions: int
-    """How many predictions the rows stand for, where only a share was recorded."""
+    """How many predictions the rows stand for, if only a share was recorded."""
     versions: tuple[str, ...]
     alert_rate: float
     baseline_alert_rate: float
     block_rate: float | None = None
-    """The share of the requests that is blocked; None where the decision has no bands."""
+    """The share of the requests that is blocked; None if the decision has no bands."""
     baseline_block_rate: float | None = None
     warned: float
     """The share of predictions with a warning."""
@@ -117,7 +117,7 @@ class Block(ReportRecord):
     score: ScoreShift
     features: dict[str, FeatureShift]
     unrecorded: dict[str, float] = Field(default_factory=dict)
-    """By feature, the share of the baseline's own version's records that lack it although they should hold it."""
+    """By feature, the share of the baseline version's own records that lack it although they should hold it."""
     estimated: EstimatedPerformance
     baseline_estimated: EstimatedPerformance
     baseline_recall: float
@@ -125,7 +125,7 @@ class Block(ReportRecord):
     baseline_frauds: int
     baseline_fraud_rate: float
     measured: MeasuredPerformance
-    """Of this block and the ones before it that the policy pools with it."""
+    """On this block and the ones before it that the policy pools with it."""
 
 
 class JudgedBlock(Block):
@@ -147,7 +147,7 @@ class MonitorReport(ReportRecord):
     baseline: str
     """The version whose baseline the blocks are compared with."""
     begins: int | None = Field(default=None, validation_alias="from", serialization_alias="from")
-    """When the first prediction was made, in seconds; as `ends`, the last; None where there is none."""
+    """When the first prediction was made, in seconds, and `ends` the last one; None if there is none."""
     ends: int | None = Field(default=None, validation_alias="to", serialization_alias="to")
     state: str
     reasons: tuple[str, ...]
@@ -156,9 +156,9 @@ class MonitorReport(ReportRecord):
     counts: dict[str, int]
     """How many lines of each kind were read."""
     reviews: Reviews | None = None
-    """None where no outcome came from a review."""
+    """None if no outcome came from a review."""
     groups: tuple[GroupRates, ...] = ()
-    """Of the audit fields; empty where none is declared."""
+    """The groups of the audit fields; empty if no audit field is declared."""
     blocks: tuple[JudgedBlock, ...]
 
 

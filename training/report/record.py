@@ -1,4 +1,4 @@
-"""The base of the records that reports are made of."""
+"""The base class of the records in reports."""
 
 import json
 from typing import Any, Self
@@ -19,5 +19,5 @@ class ReportRecord(Frozen):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     def rounded(self) -> Self:
-        """The record as its JSON file gives it back, with rounded floats."""
+        """The record as it is read back from its JSON file, with rounded floats."""
         return self.model_validate_json(json.dumps(rounded(self.content())))

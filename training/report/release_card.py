@@ -15,7 +15,7 @@ PURPOSE = (
 
 
 class Measured(ReportRecord):
-    """A metric on the test window, with its 95 % interval where there is one, and the predecessor's."""
+    """A metric on the test window, with its 95 % interval if there is one, and the predecessor's value."""
 
     value: float
     interval: tuple[float, float] | None
@@ -28,7 +28,7 @@ class Approval(ReportRecord):
     at: str
     by: str
     forced: str | None
-    """The reason why the gate's objections were overruled; None where it had none."""
+    """The reason given for overruling the gate; None if it was not overruled."""
     objections: tuple[str, ...]
     doubts: tuple[str, ...]
 
@@ -46,9 +46,9 @@ class ReleaseCard(ReportRecord):
     built_at: str
     commit: str | None
     libraries: dict[str, str]
-    """What it was computed with; empty for releases that did not note it."""
+    """The libraries that it was computed with; empty for releases that did not record them."""
     signatures: int
-    """By how many keys it is signed."""
+    """The number of keys that signed it."""
     approval: Approval | None
     predecessor: str | None
     """The version that it replaced."""
@@ -62,7 +62,7 @@ class ReleaseCard(ReportRecord):
 
 
 def measured_metrics(manifest: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Measured]:
-    """The metrics of a manifest, beside those of its predecessor's."""
+    """The metrics of a manifest, with those of its predecessor's manifest."""
     return {
         name: Measured(
             value=manifest["metrics"][name],

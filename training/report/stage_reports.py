@@ -29,7 +29,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Reports:
-    """What the stages reported on one scorer; the last three are None where no comparison was made."""
+    """What the stages reported on one scorer; the last three are None if no comparison was made."""
 
     name: str
     scorer: ScorerDeclaration
@@ -45,7 +45,7 @@ class Reports:
     reliability_uncalibrated: list[Row]
     precision_recall: list[Row]
     costs: list[Row]
-    """What 1,000 requests cost by what is flagged; empty where no costs are declared."""
+    """What 1,000 requests cost, by the share that is flagged; empty if no costs are declared."""
     selection: dict[str, Any] | None
     resampling: dict[str, Any] | None
     tuning: dict[str, Any] | None
