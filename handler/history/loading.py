@@ -67,7 +67,7 @@ class Loading:
         Afterwards it sleeps as long as the transaction took, to let waiting writers in. Raises ValueError if a state
         cannot be merged, or sqlite3.Error; then none is.
         """
-        # Merged before the transaction, to keep it short; merged again in it if a request has changed the state meanwhile.
+        # Merged before the transaction, to keep it short; merged again in it if a request has changed the state.
         lives = [self._history.state(key) for _, key, _, _ in states]
         merged = [self._merged(loaded, live) for loaded, live in zip(states, lives, strict=True)]
         with self._history.writing() as connection:
