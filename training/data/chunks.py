@@ -26,7 +26,7 @@ from training.errors import DataError
 CHUNK_ROWS = 250_000
 # Arrow counts bytes in 32 bits.
 MAX_PLAIN_BYTES = 1 << 30
-# Thousands between points, beside a decimal comma or several times; a single 1.234 could be a fraction.
+# Points that separate thousands: before a decimal comma, or at least two of them; a single 1.234 could be a fraction.
 _GROUPED = r"^\s*[+-]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})\s*$"
 
 
@@ -58,12 +58,12 @@ class ChunkRows:
 
 
 def n_chunks(parts: Sequence[InputFile], chunk_rows: int) -> int:
-    """How many chunks the parts have; of CSV files an upper bound."""
+    """How many chunks the parts have; for CSV files, an upper bound."""
     return sum(ceil(part.n_rows / chunk_rows) for part in parts)
 
 
 def chunks_of(parts: Sequence[InputFile], chunk_rows: int, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
-    """All rows of the parts, in order, in chunks; raises DataError where a file is damaged.
+    """All rows of the parts, in order, in chunks; raises DataError if a file is damaged.
 
     With `columns` only these are read from a Parquet file.
     """
@@ -89,7 +89,7 @@ def _contents(part: InputFile, chunk_rows: int, columns: Sequence[str] | None) -
 
 
 def _in_schema(table: pa.Table, part: InputFile, columns: Sequence[str] | None) -> pa.Table:
-    """A part's rows with the columns and types that all parts have; the table itself where it has them."""
+    """A part's rows with the columns and types that all parts have; the table itself if it already has them."""
     for name, value in part.partition:
         if columns is None or name in columns:
             table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
@@ -99,7 +99,7 @@ def _in_schema(table: pa.Table, part: InputFile, columns: Sequence[str] | None) 
 
 
 def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRows:
-    """The rows of a part's chunk as a table; of a text's cells only an empty one is missing."""
+    """The rows of a part's chunk as a table; in a text file, only an empty cell is missing."""
     if isinstance(content, pa.Table) or part.dialect is None:
         return ChunkRows(content, range(len(content)), {})
     plain = _plain_table(content, part)
@@ -117,9 +117,10 @@ def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRow
 
 
 def _plain_table(records: list[CsvRecord], part: InputFile) -> pa.Table | None:
-    """The rows of a chunk as Arrow reads them, in a quarter of the time; None where a line may be another than a row.
+    """The rows of a chunk as Arrow reads them, in a quarter of the time; None unless all lines are plain rows.
 
-    That is one without quotes, in UTF-8, with as many cells as the header, a value, and not the header again.
+    A plain row is UTF-8 without quotes, has as many cells as the header and at least one value, and is not the header
+    again.
     """
     dialect = cast("Dialect", part.dialect)
     content = b"".join(record.content for record in records)
@@ -141,7 +142,7 @@ def _plain_table(records: list[CsvRecord], part: InputFile) -> pa.Table | None:
 
 
 def _is_plain(records: list[CsvRecord], content: bytes, dialect: Dialect) -> bool:
-    """Whether Arrow reads these records as `csv` does: one line each, and nothing in them that either treats apart."""
+    """Whether Arrow reads these records as `csv` does: one line each, with nothing that only one treats specially."""
     n_breaks = content.count(b"\n") + (not content.endswith(b"\n"))
     return (
         len(dialect.names) == dialect.n_cells > 1
@@ -156,7 +157,7 @@ def _is_plain(records: list[CsvRecord], content: bytes, dialect: Dialect) -> boo
 
 
 def _texts(cells: Sequence[str]) -> pa.Array:
-    """Cells as texts, an empty one missing."""
+    """Cells as texts; an empty cell is missing."""
     texts = pa.array(cells, pa.string())
     is_empty = pc.equal(texts, "")
     return pc.replace_with_mask(texts, is_empty, pa.scalar(None, pa.string())) if is_empty.true_count else texts
@@ -167,7 +168,7 @@ def frame_of(table: pa.Table, fractions: Collection[str] = ()) -> pd.DataFrame:
 
     `fractions` are the columns of identifying numbers (codes, ids) that are not all whole.
     """
-    # A whole number stays one where another row lacks it, however large it is.
+    # A whole number stays one, however large, even if another row has no value.
     rows = without_dictionaries(table).to_pandas(integer_object_nulls=True, use_threads=False)
     return rows.astype(dict.fromkeys(fractions, object))
 
@@ -182,7 +183,7 @@ def without_dictionaries(table: pa.Table) -> pa.Table:
 
 
 def with_decimal_points(table: pa.Table, part: InputFile, numbers: Collection[str]) -> pa.Table:
-    """The rows of a part with 1298.55 for 1.298,55 in columns of numbers, where the file has decimal commas."""
+    """The rows of a part, with 1298.55 for 1.298,55 in columns of numbers if the file has decimal commas."""
     if part.dialect is None or part.dialect.decimal == ".":
         return table
     for index, name in enumerate(table.column_names):
@@ -206,7 +207,7 @@ class AllRows(NamedTuple):
 def read_rows(
     parts: Sequence[InputFile], columns: Sequence[str] | None = None, numbers: Collection[str] = ()
 ) -> AllRows:
-    """All rows of the parts in memory, unchecked, with all columns or some; `numbers` get decimal points."""
+    """All rows of the parts in memory, unchecked, with all columns or some; `numbers` lose their decimal commas."""
     tables, lines, n_lines = [], list[Line](), 0
     for chunk in chunks_of(parts, CHUNK_ROWS, columns):
         part = parts[chunk.part]
@@ -230,8 +231,8 @@ def read_columns(
 ) -> pd.DataFrame:
     """The columns of all rows of a file or a folder of files, unchecked.
 
-    Raises DataError where a file cannot be read, has no rows or lacks a column. A line of a CSV that cannot be read
-    raises DataError with its number, or is skipped.
+    Raises DataError if a file cannot be read, has no rows or lacks a column. A line of a CSV that cannot be read raises
+    DataError with its number or, with `skip_broken`, is skipped.
     """
     parts = read_input_files(path)
     require_columns(parts[0], columns)

@@ -21,7 +21,7 @@ def check_field(
 ) -> tuple[pd.Series, pd.Series]:
     """A column as the contract types it (numbers float64, texts objects, missing NaN or None), and its problems.
 
-    The second series holds one phrase per row, "" where the value is sound. Dates become seconds since 1970; they are
+    The second series holds one phrase per row, "" if the value is sound. Dates become seconds since 1970 and are
     compared with the rows' times, `seconds`.
     """
     missing = values.isna()
@@ -35,7 +35,7 @@ def check_field(
     else:
         typed = read_dates(values.where(~missing)) if field.type == "date" else _numbers(values, missing, field)
         if (is_unread := typed.isna() & ~missing).any():
-            # Exports of fixed widths fill an empty cell with blanks.
+            # Fixed-width exports fill an empty cell with blanks.
             missing |= is_unread & values.astype("str").str.strip().eq("")
         problems[typed.isna() & ~missing] = f"is not a {field.type}"
         for phrase, is_wrong in _wrong(typed, field, seconds):
@@ -47,13 +47,13 @@ def check_field(
 
 def _numbers(values: pd.Series, missing: pd.Series, field: DeclaredField) -> pd.Series:
     if field.type == "flag":
-        # As pandas writes a flag into a CSV.
+        # pandas writes a flag into a CSV as True or False.
         values = values.replace({"True": 1, "False": 0, "true": 1, "false": 0})
     return pd.to_numeric(values.where(~missing), errors="coerce").astype(np.float64)
 
 
 def _wrong(typed: pd.Series, field: DeclaredField, seconds: pd.Series | None) -> Iterator[tuple[str, pd.Series]]:
-    """What a request may not carry, and which of the values, numbers or seconds, are so."""
+    """Each problem that a request's value may not have, and which of the values (numbers or seconds) have it."""
     if field.type == "date":
         yield "is before 1900", typed < EARLIEST_SECONDS
         if seconds is not None:
@@ -69,11 +69,11 @@ def _wrong(typed: pd.Series, field: DeclaredField, seconds: pd.Series | None) ->
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """The values as strings, as a request would carry them, else None; of whole numbers without decimals: 5411."""
+    """The values as strings, as a request would carry them, else None; whole numbers without decimals (5411)."""
     if isinstance(values.dtype, pd.StringDtype):
         return values
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
-        # Not by an integer type, which has no number above 2**63.
+        # Not through an integer type, which cannot hold numbers of 2**63 and more.
         values = values.astype(object).map(lambda number: str(int(number)), na_action="ignore")
     return values.astype(object).map(_text).where(values.notna(), None)
 
@@ -84,9 +84,9 @@ def _text(value: object) -> str | None:
 
 
 def _keys(values: pd.Series, missing: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """The values as the keys that a request with them has, cell by cell, and the problems of what a request refuses.
+    """The values as the keys of a request, cell by cell, and the problems of those that a request may not carry.
 
-    The rule is that of `handler.scoring.contract.key_text`: a text as it is, a whole number in decimal.
+    The rule is that of `handler.scoring.contract.key_text`: a text stays as it is, a whole number becomes its digits.
     """
     problems = pd.Series("", index=values.index, dtype=object)
     if isinstance(values.dtype, pd.StringDtype):
@@ -98,7 +98,7 @@ def _keys(values: pd.Series, missing: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def _key_or_number(value: object) -> object:
-    """The key; what is none, unchanged."""
+    """A whole number as a key; any other value unchanged."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
         return value
     try:
@@ -109,7 +109,7 @@ def _key_or_number(value: object) -> object:
 
 
 def _why_no_key(value: object) -> str:
-    """Of what kind a value is that no request may carry as a key."""
+    """Why a value is not one that a request may carry as a key."""
     if isinstance(value, bool | np.bool_):
         return "is true or false and no key"
     if isinstance(value, Number):
@@ -120,7 +120,7 @@ def _why_no_key(value: object) -> str:
 def check_label(values: pd.Series, name: str) -> pd.Series:
     """The label as int8.
 
-    Raises DataError where a label is neither 0 nor 1, because guessing a label is worse than stopping.
+    Raises DataError if a label is neither 0 nor 1, because guessing a label is worse than stopping.
     """
     typed = pd.to_numeric(values, errors="coerce")
     wrong = ~typed.isin([0, 1])

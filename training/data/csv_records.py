@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from training.data.dialect import Dialect
 
-# A quoted cell with as many line breaks is a quote that was never closed.
+# A quoted cell with this many line breaks is taken for a quote that was never closed.
 MAX_LINES = 1000
-# In a table of fewer columns any line of a text may look like a row.
+# In a table with fewer columns, any line of a text may look like a row.
 MIN_COLUMNS = 4
 # A backslash before a quote or a backslash, as MySQL, Hive and Spark write a quote in a quoted cell.
 _ESCAPED = re.compile(r'\\(["\\])')
@@ -24,7 +24,7 @@ BROKEN = "the line is broken"
 REPEATED_HEADER = "the line repeats the header"
 UNITS = "the line holds units, not values"
 EMPTY = "the line has no value"
-# These lines hold no row, so that nothing is lost with them.
+# These lines hold no row, so nothing is lost by skipping them.
 NO_ROWS = (REPEATED_HEADER, UNITS, EMPTY)
 
 
@@ -32,7 +32,7 @@ class CsvRecord(NamedTuple):
     """One record of a CSV file, unparsed."""
 
     number: int
-    """Its first line, counted from 1 with the header."""
+    """The number of its first line, counted from 1 and including the header."""
     content: bytes
 
     @property
@@ -54,8 +54,8 @@ def read_records(
 ) -> Iterator[CsvRecord]:
     """The records in lines of UTF-8; blank lines are skipped.
 
-    `n_before` is how many lines came before these. A record goes over several lines only where it then has `width`
-    cells; None accepts any number.
+    `n_before` is how many lines came before these. A record spans several lines only if it then has `width` cells;
+    None accepts any number.
     """
     source, ahead, number = iter(lines), deque[bytes](), n_before
     while (line := ahead.popleft() if ahead else next(source, None)) is not None:
@@ -77,7 +77,7 @@ def _rest(source: Iterator[bytes], ahead: deque[bytes], delimiter: str) -> list[
     rest: list[bytes] = []
     while len(rest) < MAX_LINES and (line := ahead.popleft() if ahead else next(source, None)) is not None:
         rest.append(line)
-        # A line that begins inside a quoted cell is read as if the quote stood right before it.
+        # A line that begins inside a quoted cell is read as if the opening quote stood right before it.
         if b'"' in line and not _is_open(b'"' + line, delimiter):
             break
     return rest
@@ -89,11 +89,11 @@ def _is_whole(line: bytes, delimiter: str, width: int | None) -> bool:
 
 
 def _are_one(lines: list[bytes], delimiter: str, width: int | None) -> bool:
-    """Whether lines are one record: strictly, because a stray quote ends at the next cell's opening quote."""
+    """Whether lines are one record, read strictly, because a stray quote would end at the next cell's opening quote."""
     n_cells = len(_strictly(_text(b"".join(lines)), delimiter))
     if not n_cells or n_cells != (width or n_cells):
         return False
-    # Two stray quotes enclose rows, which a text of several lines does not look like in a table of some columns.
+    # Two stray quotes may enclose whole rows. With enough columns, rows can be told from the lines of a text.
     if n_cells < MIN_COLUMNS:
         return True
     inner = [line for line in lines[1:-1] if line.strip()]
@@ -106,7 +106,7 @@ def _are_one(lines: list[bytes], delimiter: str, width: int | None) -> bool:
 def _open_pattern(delimiter: str) -> re.Pattern[bytes]:
     """Matches content that ends inside a quoted cell.
 
-    Only a quote at the start of a cell opens it; two quotes are one.
+    Only a quote at the start of a cell opens it; inside a quoted cell, two quotes stand for one.
     """
     pattern = rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?:[^"D][^D]*+)?|[^"D][^D]*+|)D)*+"[^"]*+(?:""[^"]*+)*+'
     return re.compile(pattern.replace(b"D", re.escape(delimiter).encode()))
@@ -121,7 +121,7 @@ def _text(content: bytes) -> str:
 
 
 def _strictly(text: str, delimiter: str) -> list[str]:
-    """The cells of a record in which a closing quote is followed by a delimiter; none where one is not."""
+    """The cells of a record; an empty list if a closing quote is not followed by a delimiter."""
     try:
         (cells,) = csv.reader((text,), delimiter=delimiter, strict=True)
     except (csv.Error, ValueError):
@@ -130,16 +130,16 @@ def _strictly(text: str, delimiter: str) -> list[str]:
 
 
 def _unescaped(text: str, delimiter: str) -> list[str]:
-    """The cells of a record with backslashes before quotes; none where it cannot be read so."""
+    """The cells of a record with backslashes before quotes; an empty list if it cannot be read that way."""
     return _strictly(_ESCAPED.sub(lambda match: '""' if match[1] == '"' else "\\", text), delimiter)
 
 
 def split_cells(
     content: bytes, delimiter: str = ",", width: int | None = None, *, is_padded: bool = False
 ) -> list[str]:
-    """The cells of a record; raises ValueError with the reason where it cannot be read.
+    """The cells of a record; raises ValueError with the reason if it cannot be read.
 
-    Quotes may be escaped by backslashes where the record then has `width` cells.
+    Backslashes before quotes are read as escapes if the record then has `width` cells.
     """
     try:
         text = content.decode()
@@ -169,7 +169,7 @@ def parse_records(records: list[CsvRecord], dialect: Dialect) -> tuple[list[list
     for place, (record, cells) in enumerate(zip(records, _split_all(records, dialect), strict=True)):
         if isinstance(cells, str):
             broken.append(BrokenRecord(place, cells))
-        # What most rows are, is asked first.
+        # The most common case is tested first.
         elif is_plain and len(cells) == n_names and cells[0] and cells[-1] != last:
             sound.append(cells)
         elif reason := _no_row(cells, record.number, dialect):
@@ -184,7 +184,7 @@ def _split_all(records: list[CsvRecord], dialect: Dialect) -> Iterator[list[str]
     are_simple = [not dialect.is_padded and _is_simple(record.content, dialect.delimiter) for record in records]
     simple = [record.content for record, is_simple in zip(records, are_simple, strict=True) if is_simple]
     try:
-        # One parser for all of them takes half the time.
+        # One parser for all simple records takes half the time.
         rows = list(csv.reader(map(bytes.decode, simple), delimiter=dialect.delimiter))
     except (csv.Error, UnicodeDecodeError):
         rows = []
@@ -208,7 +208,7 @@ def _cells_or_reason(record: CsvRecord, dialect: Dialect) -> list[str] | str:
 
 
 def _no_row(cells: list[str], number: int, dialect: Dialect) -> str:
-    """Why cells are not a row, "" where they are."""
+    """Why cells are not a row, "" if they are."""
     if cells[-1] == dialect.header[-1] and is_header(cells, dialect):
         return REPEATED_HEADER
     if number == dialect.units_line:
@@ -227,5 +227,5 @@ def _no_row(cells: list[str], number: int, dialect: Dialect) -> str:
 
 
 def is_header(cells: list[str], dialect: Dialect) -> bool:
-    """Whether cells are the header once more, also after the byte order mark of a file that was joined to another."""
+    """Whether cells repeat the header, even after the byte order mark of a file that was joined to another."""
     return (cells[0].removeprefix("\ufeff"), *cells[1:]) == dialect.header

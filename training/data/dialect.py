@@ -1,4 +1,4 @@
-"""How a text file holds its table: encoding, delimiter, header, and what stands around the rows."""
+"""How a table is written in a text file: encoding, delimiter, header, and the lines around the rows."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Dialect:
     header: tuple[str, ...] = ()
     """The cells of the header as they are written."""
     n_cells: int = 0
-    """How many cells a row has: more than there are names where rows end in a delimiter."""
+    """How many cells a row has: more than there are names if rows end in a delimiter."""
     delimiter: str = ","
     decimal: str = "."
     is_padded: bool = False
@@ -24,15 +24,15 @@ class Dialect:
     n_above: int = 0
     """How many lines are above the header."""
     units_line: int = 0
-    """The number of the line of units; 0 where there is none."""
+    """The number of the line that holds units; 0 if there is none."""
     encoding: str = "utf-8"
     packing: str = ""
-    """`gzip` or `zip` where the file is compressed."""
+    """`gzip` or `zip` if the file is compressed, else ""."""
     member: str = ""
     """The path of the file in a zip archive."""
 
     def differences(self) -> str:
-        """What differs from a plain CSV file, in words; "" where nothing does."""
+        """What differs from a plain CSV file, in words; "" if nothing does."""
         lines = "line is" if self.n_above == 1 else "lines are"
         differences = (
             f"{self.packing} file" if self.packing else "",

@@ -12,12 +12,12 @@ from training.data.dialect import DELIMITERS, Dialect
 from training.data.text_files import Packing, open_lines
 from training.errors import DataError
 
-# How many records decide.
+# How many records decide the dialect.
 SAMPLE = 100
-# How many of them must agree.
+# The share of them that must agree.
 MOST = 0.9
 _HINT = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-# As a cell that holds a number, an amount, a date or a clock is written: a digit, and at most a currency's name.
+# A cell that holds a number, an amount, a date or a time of day: digits, and hardly any letters but a currency code.
 _VALUE = re.compile(r"[^\w\[]*(?:[A-Z]{3})?[^\w\[]*\d[\d\s.,:/+\-TZe%]*\W*[A-Z]{0,3}\W*")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
 _DECIMAL_POINT = re.compile(r"[+-]?\d+\.\d+")
@@ -33,15 +33,15 @@ class _Table:
     is_padded: bool
     records: list[CsvRecord]
     cells: list[list[str]]
-    """Of each record; none where it cannot be read."""
+    """The cells of each record; an empty list if it cannot be read."""
     usual: int
     """How many cells most records have."""
     header: int
-    """Which record is the header."""
+    """The position of the header among the records."""
 
     @property
     def rank(self) -> tuple[bool, bool, int, bool, int, int]:
-        """Greater for a likelier delimiter: the header comes early, and most rows have equally many cells."""
+        """Greater for a more likely delimiter: the header comes early, and most rows have equally many cells."""
         is_above = _is_above(self.cells[self.header], self.usual)
         n_fitting = sum(len(cells) == self.usual for cells in self.cells[self.header :])
         is_regular = n_fitting >= MOST * len(self.cells[self.header :])
@@ -49,9 +49,9 @@ class _Table:
 
 
 def find_dialect(path: Path, packing: Packing, encoding: str) -> Dialect | None:
-    """The dialect of a file; None where it is empty."""
+    """The dialect of a file; None if it is empty."""
     with open_lines(path, packing, encoding) as lines:
-        # A record may go over several lines.
+        # A record may span several lines.
         head = list(islice(lines, 3 * SAMPLE))
     hint = _HINT.fullmatch(head[0].decode(errors="replace").strip("\r\n ")) if head else None
     n_hints = 1 if hint else 0
@@ -69,7 +69,7 @@ def _table(head: list[bytes], delimiter: str, n_before: int) -> _Table | None:
         return None
     is_padded = _is_padded(records, delimiter)
     cells = [_cells(record, delimiter, is_padded=is_padded) for record in records]
-    # Of equally frequent widths the first, which is the header's.
+    # Of equally frequent widths, the first is taken, which is the header's.
     usual = Counter(map(len, cells)).most_common(1)[0][0]
     return _Table(delimiter, is_padded, records, cells, usual, _header(cells, usual))
 
@@ -90,7 +90,7 @@ def _is_padded(records: list[CsvRecord], delimiter: str) -> bool:
 
 
 def _header(cells: list[list[str]], usual: int) -> int:
-    """The place of the header: the first record, or the first with names where the first lines hold hardly a cell."""
+    """The position of the header: the first record or, if titles and notes come first, the first record with names."""
     if not _is_above(cells[0], usual):
         return 0
     for place, names in enumerate(cells):
@@ -132,7 +132,7 @@ def _dialect(table: _Table, path: Path, packing: Packing, encoding: str) -> Dial
 
 
 def _require_names(header: list[str], rows: list[list[str]], path: Path) -> None:
-    """Raise DataError where rows have a value more than the header has names, such as R's names of rows."""
+    """Raise DataError if rows have one more value than the header has names, as with R's row names."""
     longer = [cells for cells in rows if len(cells) == len(header) + 1 and cells[0].strip() and cells[-1].strip()]
     if len(rows) >= _MIN_VALUES and len(longer) >= MOST * len(rows):
         raise DataError(
@@ -154,7 +154,7 @@ def _widths(header: list[str], rows: list[list[str]]) -> tuple[int, int]:
 
 
 def _names(header: list[str], path: Path) -> tuple[str, ...]:
-    """The names of the columns; raises DataError where one is used twice."""
+    """The names of the columns; raises DataError if one is used twice."""
     names = [name.strip() for name in header]
     if names.count("") > 1:
         names = [name or f"column {number}" for number, name in enumerate(names, 1)]
@@ -164,7 +164,7 @@ def _names(header: list[str], path: Path) -> tuple[str, ...]:
 
 
 def _decimal(rows: list[list[str]]) -> str:
-    """The sign before the decimals of numbers."""
+    """The sign that separates the decimals of numbers: a comma or a point."""
     counts = [0, 0]
     for cell in _flat(rows):
         counts[0] += _DECIMAL_COMMA.fullmatch(cell) is not None
@@ -177,7 +177,7 @@ def _flat(rows: Iterable[list[str]]) -> Iterable[str]:
 
 
 def _are_units(first: list[str], others: list[list[str]]) -> bool:
-    """Whether the first row holds units or types: no value where all other rows have one, and texts instead."""
+    """Whether the first row holds units or types: texts in columns in which all other rows hold values."""
     if len(others) < _MIN_VALUES:
         return False
     valued = [place for place in range(len(first)) if _are_values([cells[place] for cells in others])]

@@ -1,4 +1,4 @@
-"""The fold of `handler.scoring.entity_state` over all rows of a table, one key of an entity at a time, in processes."""
+"""Folds all rows of a table with `handler.scoring.entity_state`, one entity key at a time, in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,56 +13,56 @@ from training.data.past_rows import Integers, PastRows, Texts
 from training.run.matrix import Floats, Labels
 from training.run.processes import Task, Workers
 
-# So many rows are folded by a process at once, or those of one key.
+# The most rows in one task, unless a single key has more.
 TASK_ROWS = 50_000
-# Stands for a missing hash, which no text has in practice.
+# Stands for a missing hash; in practice no text has this one.
 MISSING = -(2**63)
 
 Stored = Callable[[list[bytes]], list[bytes | None]]
-"""Of keys, as a store knows them, the states before the rows."""
+"""Returns the states of some keys, as a store spells them, before the rows; None for a key without a state."""
 
 
 @dataclass(frozen=True)
 class KeyRows:
-    """The rows of some keys of an entity, by key and in order of time."""
+    """The rows of some keys of an entity, sorted by key and then by time."""
 
     keys: list[bytes]
-    """As a store knows them."""
+    """The keys as a store spells them."""
     states: list[bytes | None]
-    """Per key what is known before its rows."""
+    """The state of each key before its rows; None if it has none."""
     sizes: list[int]
-    """Per key how many rows it has."""
+    """The number of rows of each key."""
     times: Integers
     measures: list[Floats]
     values: list[Integers]
-    """Per remembered field the hashes, MISSING where there is none."""
+    """The hashes of each remembered field's values; MISSING where a row has no value."""
     ids: Integers | None
     label: Labels
     places: Integers
-    """Of each row its place among all rows."""
+    """The position of each row among all rows."""
 
     def __len__(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return len(self.times)
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What the fold of the rows of some keys gives."""
+    """The result of folding the rows of some keys."""
 
     entity: int
     keys: list[bytes]
     states: list[bytes]
-    """After the rows."""
+    """The state of each key after its rows."""
     expires: list[int]
     places: Integers
     features: Floats
-    """Those of each row, (n_rows, n_features); without rows where they were not asked for."""
+    """The features of each row, (n_rows, n_features); no rows unless `fold_rows` was called with `is_read`."""
     late: Integers
-    """The places of rows that are not later than the last event of the state before them."""
+    """The positions of rows that are not later than the last event in their key's state before the rows."""
 
     def __len__(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return len(self.places)
 
 
@@ -72,14 +72,14 @@ def id_hashes(past: RequestPast, ids: Sequence[str | None]) -> Integers:
 
 
 def stored_keys(rows: PastRows, scorer: str, contract: Contract) -> set[bytes]:
-    """The keys of all rows, as a store knows those of a scorer."""
+    """The keys of all rows, as a store spells them for a scorer."""
     if contract.history is None:
         return set()
     past, entities = RequestPast(scorer, contract, contract.history), enumerate(contract.history.entities.values())
     return {past.stored_key(number, text) for number, entity in entities for text in rows.named_keys(entity).texts}
 
 
-def fold_rows(  # noqa: PLR0913 - by their names
+def fold_rows(  # noqa: PLR0913 - most are keyword-only
     rows: PastRows,
     contract: Contract,
     workers: Workers,
@@ -89,10 +89,10 @@ def fold_rows(  # noqa: PLR0913 - by their names
     only: int | None = None,
     is_read: bool = False,
 ) -> Iterator[Folded]:
-    """The states after all rows, which are in order of time, and with `is_read` each row's features.
+    """The states after all rows, which must be in order of time, and with `is_read` each row's features.
 
-    `scorer` is its name, which is part of the keys. `stored` gives the states before the rows, by default none; `only`
-    is the number of the one entity that is folded, by default all are.
+    `scorer` is the scorer's name, which is part of the keys. `stored` returns the states before the rows; by default
+    there are none. `only` is the number of the only entity to fold; by default all are folded.
     """
     history = contract.history
     if history is None:
@@ -116,7 +116,7 @@ def fold_rows(  # noqa: PLR0913 - by their names
 
 
 def _parts(rows: PastRows, time: Integers, key: Texts, past: RequestPast, number: int) -> Iterator[KeyRows]:
-    """The rows of one entity, in parts of whole keys."""
+    """The rows of one kind of entity, in parts that never split a key."""
     fold = past.entity(number)
     with_key = np.flatnonzero(key.codes >= 0)
     places = with_key[np.argsort(key.codes[with_key], kind="stable")]
@@ -144,7 +144,10 @@ def _parts(rows: PastRows, time: Integers, key: Texts, past: RequestPast, number
 
 
 def _hashes(column: Texts, places: Integers) -> Integers:
-    """The hash of each text that rows at some places have, MISSING for an empty one, and last for none."""
+    """The hash of each text of a column that the rows at some positions have.
+
+    MISSING stands for an empty text and, as the last element (code -1), for a missing one.
+    """
     hashes = np.full(len(column.texts) + 1, MISSING)
     used = np.unique(column.codes[places])
     for code in used[used >= 0].tolist():
@@ -153,8 +156,8 @@ def _hashes(column: Texts, places: Integers) -> Integers:
     return hashes
 
 
-def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Folded:  # noqa: FBT001 - a task's arguments have no names
-    """The fold of some keys, in whichever process has a core for it."""
+def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Folded:  # noqa: FBT001 - tasks pass arguments by position
+    """The fold of some keys' rows; a task that any worker process may run."""
     history: History = contract.history  # type: ignore[assignment]  # `fold_rows` has checked it
     past = EntityPast(history, list(history.entities)[number], contract.fields)
     events = _events(past, rows)

@@ -1,6 +1,6 @@
-"""The features of all rows' histories at once: integers in sorted arrays, equal to the fold to the last bit.
+"""The history features of all rows at once, computed on sorted arrays of integers, equal to the fold to the last bit.
 
-`handler.scoring.entity_state` defines the features and computes them one event at a time; tests hold both equal.
+`handler.scoring.entity_state` defines the features and computes them one event at a time; tests check that both agree.
 """
 
 from bisect import bisect_left, insort
@@ -26,12 +26,12 @@ from training.run.files import rounded
 from training.run.matrix import Floats
 from training.run.progress import progress
 
-# The share of the training rows in which the past of an entity is missing, so that the model learns what to do when a
-# store does not answer.
+# The share of the training rows in which the past of an entity is made missing, so that the model learns how to score
+# when a store does not answer.
 BLANKED = 0.01
-# A row's number among all has at most so many bits.
+# The position of a row among all rows has at most this many bits.
 PLACE_BITS = 32
-# Rows that are computed at once: few enough for a processor's cache, without which the time grows faster than the rows.
+# How many rows are computed at once: few enough to fit a processor's cache; with more, the time per row would grow.
 BLOCK_ROWS = 250_000
 
 
@@ -42,15 +42,15 @@ def whole_measures(values: Floats, scale: int) -> Integers:
 
 
 def history_columns(rows: PastRows, history: History, fields: Mapping[str, DeclaredField]) -> dict[str, Floats]:
-    """Per feature of the history its value in each row, (n_rows,); NaN is missing."""
+    """The values of each history feature, (n_rows,), by its name; NaN = missing."""
     columns: dict[str, Floats] = {}
     time = rows.ticks(history)
-    # An empty text is no value that a distinct or seen counts.
+    # `distinct` and `seen` do not count an empty text as a value.
     remembered = {str(feature.field) for feature in history.features.values() if feature.take in {"distinct", "seen"}}
     values = replace(rows, texts={name: rows.texts[name].without(("",)) for name in remembered})
     for name, entity in progress(history.entities.items(), "entities", total=len(history.entities)):
         features = history.features_of(name)
-        # Row by row, because the rows of a block are far apart: each is then written at one place.
+        # Row-major, because the rows of a block are far apart: the features of each row are then written in one place.
         table = np.full((len(time), len(features)), np.nan)
         for keyed in _blocks(rows.keys(entity)):
             past = _SortedPast(values, time, keyed, entity, history, fields)
@@ -60,16 +60,19 @@ def history_columns(rows: PastRows, history: History, fields: Mapping[str, Decla
 
 
 def _blocks(codes: Codes) -> Iterator[Integers]:
-    """The rows with a key, sorted by key and then by time, in blocks that part no key: each row as key and place."""
+    """The rows with a key, sorted by key and then by time, in blocks that never split a key.
+
+    Each row is one integer: the code of its key, shifted by PLACE_BITS, and its position.
+    """
     n_rows = np.bincount(codes + 1)[1:]
     block = (np.cumsum(n_rows) - n_rows) // BLOCK_ROWS
     # Rows without a key, whose code is -1, are in a last block of their own.
     numbers = np.append(block, block.max(initial=-1) + 1).astype(np.uint16)[codes]
-    # Of numbers of 16 bits, which numpy sorts in a time that grows as their number does.
+    # numpy sorts numbers of 16 bits in linear time.
     places = np.argsort(numbers, kind="stable")
     ends = np.cumsum(np.bincount(numbers, minlength=1))[: block.max(initial=-1) + 1].tolist()
     for start, end in pairwise([0, *ends]):
-        # A key of very many rows is followed by empty blocks.
+        # A key with very many rows is followed by empty blocks.
         if start < end:
             keyed = codes[places[start:end]].astype(np.int64) << PLACE_BITS | places[start:end]
             keyed.sort()
@@ -79,9 +82,10 @@ def _blocks(codes: Codes) -> Iterator[Integers]:
 def history_of_rows(
     batches: Iterable[pa.RecordBatch], scorer: ScorerDeclaration, learned: tuple[float, float]
 ) -> dict[str, Floats]:
-    """As `history_columns`, of checked rows in order of time; `learned` are the bounds of the training window.
+    """The `history_columns` of checked rows in order of time; `learned` is the start and end of the training window.
 
-    Empty where the scorer declares no history. Raises DataError where a sample of them differs from the fold.
+    In a share of its rows, BLANKED, the past of an entity is made missing. Empty if the scorer declares no history.
+    Raises DataError if the features of a sample of rows differ from the fold.
     """
     if not scorer.history:
         return {}
@@ -99,10 +103,10 @@ def history_of_rows(
 
 
 def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
-    """Checked rows in order of time with the features of their past; the same rows where no history is declared."""
+    """Checked rows in order of time with the features of their past; the same rows if no history is declared."""
     if not scorer.history:
         return rows
-    # Pandas may hold texts in several chunks, of which a batch has one.
+    # pandas may hold texts in several chunks, but a batch has only one.
     (batch,) = pa.Table.from_pandas(rows, preserve_index=False).combine_chunks().to_batches()
     seconds = rows[scorer.time].to_numpy()
     _, end = window_bounds(seconds, scorer.split)["train"]
@@ -122,9 +126,10 @@ def past_schema(scorer: ScorerDeclaration) -> pa.Schema:
 
 
 def with_past(batch: pa.RecordBatch, past: Mapping[str, Floats], first: int) -> pa.RecordBatch:
-    """Rows with the features of their past, which fill a field of the same name where it is missing.
+    """Rows with the features of their past, which fill in the missing values of a field of the same name.
 
-    What such a field held is kept beside it, as a caller would send it. `first` is the number of the first row.
+    What such a field held before is kept in a column of its own, as a caller would send it. `first` is the position of
+    the first row among all rows.
     """
     for name, values in past.items():
         computed = values[first : first + len(batch)]
@@ -139,7 +144,7 @@ def with_past(batch: pa.RecordBatch, past: Mapping[str, Floats], first: int) -> 
 
 
 class _SortedPast:
-    """Rows of entities of one kind, sorted by entity and time."""
+    """Rows of one kind of entity, sorted by entity and then by time."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what all blocks share, and the block
         self,
@@ -161,7 +166,7 @@ class _SortedPast:
         n_rows = len(self.places)
         is_first = np.ones(n_rows, dtype=bool)
         is_first[1:] = self._ordered[1:] != self._ordered[:-1]
-        # The first row of each row's own tick: rows before it are strictly earlier.
+        # The position of the first row in each row's own tick; the entity's rows before it are strictly earlier.
         self._end = np.maximum.accumulate(np.where(is_first, np.arange(n_rows), 0))
 
     def feature(self, feature: HistoryFeature) -> Floats:
@@ -175,7 +180,7 @@ class _SortedPast:
         return self._risk(feature) if feature.take == "fraud_rate" else self._measured(feature)
 
     def _from(self, begin: Integers) -> Integers:
-        """The position of each entity's first row at or after a time."""
+        """For each row, the position of its entity's first row at or after a time."""
         first: Integers = np.searchsorted(self._ordered, self._key * self._span + np.maximum(begin, 0))
         return first
 
@@ -218,7 +223,7 @@ class _SortedPast:
         has_past = (self._end > 0) & (self._key[before] == self._key) & (gap <= self._ttl)
         if feature.take == "since_last":
             return np.where(has_past, gap, np.nan)
-        # A run of an entity's rows begins where it was forgotten.
+        # A run of rows begins where an entity is new or was forgotten.
         positions = np.arange(len(self._time))
         begins = np.where((self._end == positions) & ~has_past, positions, 0)
         first = self._time[np.maximum.accumulate(begins)]
@@ -227,13 +232,13 @@ class _SortedPast:
     def _distinct(self, feature: HistoryFeature) -> Floats:
         """How many different values there were in the window, at most `cap`.
 
-        A row counts in a later row's window if none with the same value comes between, and so in the windows of rows
-        that follow each other: from the tick after its own on, until its value comes again or the window has passed it.
+        A row counts in a later row's window if no row between them has the same value. The rows whose windows count it
+        are therefore consecutive: from the tick after its own, until its value recurs or the window has moved past it.
         """
         n_rows = len(self.places)
         value = _SameValues(self._key, self._rows.texts[str(feature.field)].codes[self.places])
         again = value.next_places()
-        # Where the rows of the next tick begin.
+        # The position at which the rows of the next tick begin.
         after = np.append(np.searchsorted(self._end, np.arange(n_rows), side="right"), n_rows)
         begin = self._from(self._begin(feature, self._time))
         last = np.minimum(after[again], np.searchsorted(begin, np.arange(n_rows), side="right"))
@@ -243,21 +248,21 @@ class _SortedPast:
         return np.minimum(np.cumsum(steps)[:-1], feature.cap).astype(np.float64)
 
     def _seen(self, feature: HistoryFeature) -> Floats:
-        """Whether the row's value is among the `cap` most recent ones, and was there within the ttl."""
+        """Whether the row's value is among its entity's `cap` most recent ones, and occurred within the ttl."""
         texts = self._rows.texts[str(feature.field)]
         codes = texts.codes[self.places]
         value = _SameValues(self._key, codes)
         before = value.places_before(self._end)
         is_seen = (before >= 0) & (self._time - self._time[before] <= self._ttl)
         seen = np.where(value.is_given, is_seen, np.nan)
-        # Others have never had more values than are remembered.
+        # Only these entities had more values than are remembered; their rows are computed one by one.
         if len(forgetful := np.flatnonzero(value.n_values()[self._key] > feature.cap)):
             rows = self._rows_of(forgetful, codes, texts.texts)
             seen[forgetful] = np.fromiter(_is_recent(rows, feature.cap), np.float64, len(forgetful))
         return seen
 
     def _rows_of(self, places: Integers, codes: Integers, texts: Sequence[str]) -> "Iterator[Row]":
-        """Rows one by one, which count values within the ttl."""
+        """The rows at some positions, one by one; for each of them, values count within the ttl."""
         distinct, numbers = np.unique(codes[places], return_inverse=True)
         hashes = np.array([hash_of(texts[code]) if code >= 0 else 0 for code in distinct.tolist()])[numbers]
         time = self._time[places]
@@ -266,7 +271,7 @@ class _SortedPast:
 
 
 class _SameValues:
-    """Which rows, sorted by entity and time, have the same value of a field."""
+    """Finds the rows of an entity with the same value of a field, among rows sorted by entity and time."""
 
     def __init__(self, key: Integers, codes: Integers) -> None:
         self.is_given = codes >= 0
@@ -277,14 +282,14 @@ class _SameValues:
         self._is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
 
     def next_places(self) -> Integers:
-        """Where the entity's next row with the same value is; the number of rows where there is none."""
+        """The position of the entity's next row with the same value; the number of rows if there is none."""
         places = np.full(len(self._order), len(self._order))
         is_followed = ~self._is_first[1:]
         places[self._order[:-1][is_followed]] = self._order[1:][is_followed]
         return places
 
     def places_before(self, begins: Integers) -> Integers:
-        """The last row with the same value before the row's tick, which begins at `begins`; -1 where there is none."""
+        """The last row with the same value before the row's tick, which begins at `begins`; -1 if there is none."""
         tick = begins[self._order]
         is_new = self._is_first.copy()
         is_new[1:] |= tick[1:] != tick[:-1]
@@ -294,7 +299,7 @@ class _SameValues:
         return places
 
     def n_values(self) -> Integers:
-        """By entity how many different values it has."""
+        """The number of different values of each entity."""
         first = self._order[self._is_first]
         n_values: Integers = np.bincount(self._key[first][self.is_given[first]], minlength=int(self._key[-1]) + 1)
         return n_values
@@ -311,7 +316,7 @@ def _between(values: Integers, begin: Integers, end: Integers) -> Integers:
 
 
 def _quotient(total: Integers, number: Integers) -> Floats:
-    """The quotient as Python rounds it, which is exact for sums above 2**53 too; NaN where there is nothing."""
+    """The quotients, correctly rounded as by Python even if totals exceed 2**53; NaN where `number` is 0."""
     is_exact = np.abs(total) < 2**53
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient = np.where(number > 0, total / number, np.nan)
@@ -321,9 +326,9 @@ def _quotient(total: Integers, number: Integers) -> Floats:
 
 
 def _largest(values: Integers, begin: Integers, end: Integers) -> Integers:
-    """The largest of the values from `begin` to before `end`; _NONE where there is none.
+    """The largest of the values from `begin` to before `end`; _NONE where there are no values.
 
-    By a sparse table (Bender and Farach-Colton 2000), of which one level is in memory.
+    Uses a sparse table (Bender and Farach-Colton 2000), of which only one level is in memory at a time.
     """
     length = end - begin
     largest = np.full(len(begin), _NONE)
@@ -337,11 +342,11 @@ def _largest(values: Integers, begin: Integers, end: Integers) -> Integers:
 
 
 Row = tuple[int, int, int, int, int]
-"""Of a row its entity, time, value (-1: missing), the value's hash, and the time from which values count."""
+"""A row's entity, time, value (-1: missing), the value's hash, and the time from which values count."""
 
 
 def _recent(rows: Iterable[Row], cap: int) -> Iterator[tuple[Row, list[tuple[int, int]], dict[int, int]]]:
-    """Each row with its entity's most recent values, at most `cap`, as time and hash, ascending, and as a dict."""
+    """Each row with its entity's most recent values, at most `cap`: as ascending (time, hash), and time by hash."""
     recent: list[tuple[int, int]] = []
     last: dict[int, int] = {}
     waiting: set[int] = set()
@@ -366,6 +371,6 @@ def _recent(rows: Iterable[Row], cap: int) -> Iterator[tuple[Row, list[tuple[int
 
 
 def _is_recent(rows: Iterable[Row], cap: int) -> Iterator[float]:
-    """Per row whether its value is among its entity's most recent ones; NaN where it has none."""
+    """For each row, whether its value is among its entity's most recent ones; NaN if it has no value."""
     for (_, _, code, value, begin), _, last in _recent(rows, cap):
         yield np.nan if code < 0 else float(last.get(value, begin - 1) >= begin)

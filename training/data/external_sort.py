@@ -16,7 +16,7 @@ from joblib import cpu_count
 
 from training.errors import StageError
 
-# DuckDB sorts on disk what exceeds this, which its threads share.
+# DuckDB sorts on disk whatever exceeds this memory, which its threads share.
 MEMORY = "1GB"
 THREADS = 4
 PLACE = "__place__"
@@ -82,7 +82,7 @@ class RowFile:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]]:
-        """The file's rows in DuckDB; raises OSError where the disk is too full for sorting."""
+        """The file's rows in DuckDB; raises OSError if the disk is too full for sorting."""
         settings: dict[str, Any] = {
             "memory_limit": MEMORY,
             "threads": min(cpu_count(), THREADS),
@@ -92,7 +92,7 @@ class RowFile:
             try:
                 yield connection, connection.read_parquet(str(self._path))
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                # While it streams, its errors come through Arrow, without the errno of a full disk.
+                # While DuckDB streams rows, its errors come through Arrow, without the errno of a full disk.
                 if any(sign in str(error) for sign in _FULL_DISK):
                     raise OSError(errno.ENOSPC, str(error)) from error
                 raise StageError(f"the rows cannot be sorted: {error}") from error

@@ -1,4 +1,4 @@
-"""The features of some entities' rows by the fold that the function computes them with: the oracle of every run."""
+"""Checks, in every run, the history features of sampled rows against the fold with which the function computes them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,14 +13,14 @@ from training.params import Compute
 from training.run.matrix import Floats
 from training.run.processes import Workers
 
-# Of each kind of entity some hundred, of each its first rows: together a second or two.
+# The first rows of a few hundred entities of each kind; checking all of them takes a second or two.
 SAMPLED_KEYS, ROWS_A_KEY, MOST_ROWS = 300, 2_000, 20_000
 
 
 def require_equal_to_fold(rows: PastRows, contract: Contract, columns: Mapping[str, Floats], seed: int) -> None:
-    """Raise DataError where a feature of a sampled row differs, in any bit, from what the function would compute."""
+    """Raise DataError if a feature of a sampled row differs, in any bit, from what the function would compute."""
     history: History = contract.history  # type: ignore[assignment]  # only scorers with one have such columns
-    # In this process: to start others would take longer.
+    # In this process, because starting others would take longer.
     workers = Workers(Compute(), 1)
     for number, (name, places) in enumerate(sampled_places(rows, history, seed)):
         for folded in fold_rows(rows.at(places), contract, workers, scorer="", only=number, is_read=True):
@@ -41,9 +41,9 @@ def _require_equal(feature: str, places: Integers, computed: Floats, values: Flo
 
 
 def sampled_places(rows: PastRows, history: History, seed: int) -> Iterator[tuple[str, Integers]]:
-    """Per kind of entity its name, and the places of the first rows of some entities.
+    """For each kind of entity, its name and the positions of the first rows of some entities.
 
-    The more rows an entity has, the likelier it is drawn.
+    The more rows an entity has, the more likely it is drawn.
     """
     for number, (name, entity) in enumerate(history.entities.items()):
         keys, draw = rows.keys(entity), np.random.default_rng([seed, number])
@@ -51,7 +51,7 @@ def sampled_places(rows: PastRows, history: History, seed: int) -> Iterator[tupl
 
 
 def _first_places(keys: Codes, most: int, draw: np.random.Generator) -> Integers:
-    """The first rows of some drawn keys, ascending."""
+    """The positions of the first rows of some randomly drawn keys, ascending."""
     with_key = np.flatnonzero(keys >= 0)
     if not len(with_key):
         return with_key

@@ -23,7 +23,7 @@ from training.run.files import sha256_of
 TEXTS = (".csv", ".tsv", ".txt")
 PACKED = (".gz", ".zip")
 KINDS = "a .csv or .parquet file (.tsv, .txt, .gz and .zip are read too)"
-# How Hive and Spark name a subfolder for the rows that have a value in a column, and the one for those without it.
+# How Hive and Spark name the subfolder of the rows that share a value of a column, and that of rows without a value.
 _PARTITION = re.compile(r"([^=]+)=(.*)")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -36,7 +36,7 @@ class InputFile:
     schema: pa.Schema
     """Its columns, in the types that all files of the input have; those of a text file are strings."""
     n_rows: int
-    """How many rows it has; of a text file an upper bound."""
+    """How many rows it has; for a text file, an upper bound."""
     sha256: str
     stamp: tuple[int, int]
     """Its size and modification time when it was first read."""
@@ -45,7 +45,7 @@ class InputFile:
     below: str = ""
     """Its path below the input folder."""
     partition: tuple[tuple[str, str | None], ...] = ()
-    """The columns that the names of its subfolders give, and their value in all of its rows."""
+    """The columns that the names of its subfolders define, and their values, the same in all of its rows."""
 
     @property
     def name(self) -> str:
@@ -61,11 +61,11 @@ class InputFile:
 def read_input_files(path: Path) -> list[InputFile]:
     """The parts of an input: the file itself, or all files of a folder in the order of their names.
 
-    Files whose types differ without loss get the same types. Raises DataError where one cannot be read or has other
-    columns than the first, and where there are no rows.
+    If files differ in the type of a column, all get a type that holds every value. Raises DataError if a file cannot be
+    read, has other columns than the first or a type that cannot be united, and if there are no rows.
     """
     files = list_input_files(path)
-    # Spark writes a file without a byte for an empty partition.
+    # Spark writes a file of zero bytes for an empty partition.
     files = [file for file in files if file.stat().st_size] or files[:1]
     parts = [_read_part(file, path) for file in files]
     if not any(part.n_rows for part in parts):
@@ -75,13 +75,13 @@ def read_input_files(path: Path) -> list[InputFile]:
 
 
 def read_as(parts: Sequence[InputFile]) -> str:
-    """How the text files are read where they are not plain CSV, in words; "" where all are."""
+    """How the text files that are not plain CSV are read, in words; "" if all are plain."""
     dialects = dict.fromkeys(part.dialect for part in parts if part.dialect)
     return "; ".join(f"read as {text}" for text in dict.fromkeys(dialect.differences() for dialect in dialects) if text)
 
 
 def list_input_files(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder by name; raises DataError where one is of another kind."""
+    """The file itself, or all files of a folder by name; raises DataError if one is of another kind."""
     if not path.exists():
         wanted = "it must be a .csv or .parquet file, or a folder of them"
         raise DataError(f"{path} does not exist; {wanted}{near_file(path)}")
@@ -113,19 +113,19 @@ def _files_below(folder: Path, root: Path) -> Iterator[Path]:
 
 
 def suffix_of(path: Path) -> str:
-    """The end of a file's name that says what it holds, in small letters: `.csv` of `ROWS.CSV.GZ`."""
+    """The suffix of a file's name that says what it holds, in lower case: `.csv` for `ROWS.CSV.GZ`."""
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     return plain.suffix.lower()
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the ends that say what it holds: `rows` of `rows.csv.gz`."""
+    """A file's name without the suffixes that say what it holds: `rows` for `rows.csv.gz`."""
     plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
     return plain.stem if plain.suffix.lower() in {*TEXTS, ".parquet"} else plain.name
 
 
 def _require_kind(path: Path, what: str) -> None:
-    """Raise DataError where a file's name promises nothing that can be read, saying what its content is."""
+    """Raise DataError, saying what the file is, if its name is not that of a kind of file that can be read."""
     if suffix_of(path) in {*TEXTS, ".parquet"} or path.suffix.lower() in PACKED:
         return
     with readable(path):
@@ -135,7 +135,7 @@ def _require_kind(path: Path, what: str) -> None:
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a file, or of a folder's first file; raises DataError where it cannot be read."""
+    """The columns of a file, or of a folder's first file; raises DataError if it cannot be read."""
     first = list_input_files(path)[0]
     with readable(first):
         return list(_read_part(first, path).schema.names)
@@ -145,8 +145,8 @@ def _read_part(path: Path, root: Path) -> InputFile:
     below = path.relative_to(root) if path != root else Path(path.name)
     partition = tuple(_partition_value(folder) for folder in below.parts[:-1])
     with readable(path):
-        # Identified by content, not by modification time: a copy or a restored file may carry another's time, and rows
-        # of two files must never be mixed. Reading a file takes a fiftieth of the time of scoring it.
+        # A file is identified by content, not by modification time: a copy or a restored file may carry another's time,
+        # and rows of two files must never be mixed. Reading a file takes a fiftieth of the time of scoring it.
         status = path.stat()
         read = _read_parquet if is_parquet(path) or suffix_of(path) == ".parquet" else _read_text
         part = replace(read(path), below=str(below), stamp=(status.st_size, status.st_mtime_ns), partition=partition)
@@ -202,13 +202,13 @@ def _united(parts: Sequence[InputFile]) -> pa.Schema:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values, without the ways in which the same texts are stored."""
+    """The type of a column's values, regardless of how Arrow stores texts (dictionary, large or view)."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
 
 
 def _common_type(field: pa.Field, kind: pa.DataType, first: InputFile, part: InputFile) -> pa.DataType:
-    """The type that holds the values of two; raises DataError where there is none."""
+    """The type that holds the values of a column in both files; raises DataError if there is none."""
     if kind == field.type:
         return kind
     try:
@@ -240,7 +240,7 @@ def _refuse_columns(first: InputFile, part: InputFile) -> None:
 
 
 def require_columns(part: InputFile, columns: Sequence[str]) -> None:
-    """Raise DataError, with the names that come close, where a file lacks a column."""
+    """Raise DataError, with the names that come close, if a file lacks a column."""
     names = part.schema.names
     if missing := sorted(set(columns) - set(names)):
         hints = "".join(near_text(name, names) for name in missing)
@@ -249,7 +249,7 @@ def require_columns(part: InputFile, columns: Sequence[str]) -> None:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what reading a file may raise into a DataError that names it."""
+    """Turn the exceptions that reading a file may raise into a DataError that names the file."""
     try:
         yield
     except DataError:
@@ -261,7 +261,7 @@ def readable(path: Path) -> Iterator[None]:
 def are_whole(parts: Sequence[InputFile], column: str) -> bool:
     """Whether every number of a column is whole; then 5411.0 means the code 5411 (`training.data.column_checks`).
 
-    All rows decide it, not those of one chunk, so that a code is spelled the same way in every chunk.
+    All rows decide this, not only those of one chunk, so that a code is spelled the same way in every chunk.
     """
     for part in parts:
         with readable(part.path), pq.ParquetFile(part.path, buffer_size=BUFFER_BYTES) as file:
@@ -269,7 +269,7 @@ def are_whole(parts: Sequence[InputFile], column: str) -> bool:
                 continue
             for batch in file.iter_batches(columns=[column], use_threads=False):
                 values = batch.column(0)
-                # A number beyond 64 bits is no code.
+                # A number beyond 64 bits is not a code.
                 is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2.0**63))
                 if not pc.all(pc.or_kleene(is_whole, pc.is_null(values, nan_is_null=True)), min_count=0).as_py():
                     return False

@@ -1,4 +1,4 @@
-"""Warnings of columns that leak the label, identify rows, or are constant, before a model learns from them."""
+"""Warnings about columns that leak the label, identify rows, or are constant, before a model learns from them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from training.errors import counted
 from training.evaluation.metrics import rank, roc_auc
 from training.run.matrix import Floats, Labels
 
-# In our data and the benchmark sets no column without leakage exceeds .97 by itself.
+# In our data and the benchmark sets, no column without leakage exceeds a ROC AUC of .97 by itself.
 TOO_GOOD_AUC = 0.995
-# In fewer rows all values may differ by chance.
+# With fewer rows, all values may differ by chance.
 MIN_ROWS_OF_AN_ID = 1_000
 DISTINCT_SHARE_OF_AN_ID = 0.99
 # With fewer frauds, or fewer other rows, a column may rank them by chance.
 MIN_PRESENT = 20
-# A value with so few legitimate rows for each fraud is more than a strong feature.
+# A value with at most this many legitimate rows per fraud is more than a strong feature.
 HARDLY_ANY = 0.02
-# The logarithm of a chance of one in a million that all rows of a value are frauds.
+# Minus the logarithm of one in a million: how improbable it must be that all rows of a value are frauds by chance.
 CHANCE_LOG = 14
 AFTERMATH = "fraud|chargeback|charge_back|flagged"
 AFTER_THE_FACT = "if it is only known after the fact (a chargeback, a rule's decision, a closed account), leave it out"
@@ -32,7 +32,7 @@ def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]
     """One sentence, with the remedy, for each field that is constant, an id, or leaks the label."""
     label = rows[scorer.label].to_numpy()
     dates = [name for name, field in scorer.fields.items() if field.type == "date"]
-    # What the model sees of a date is its age.
+    # The model sees a date only as its age.
     ages = {name: ((rows[scorer.time] - rows[name]) / SECONDS_A_DAY).clip(lower=0) for name in dates}
     rows = rows.assign(**ages)
     return [
@@ -60,7 +60,7 @@ def _problems(name: str, values: pd.Series, field: DeclaredField, label: Labels,
 
 
 def _giveaways(name: str, values: pd.Series, field: DeclaredField, label: Labels, label_name: str) -> Iterator[str]:
-    """Why a column may not be known yet where a row is scored, in one sentence or none."""
+    """At most one sentence about why a column may not be known yet when a row is scored."""
     area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
         yield f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; {AFTER_THE_FACT}"
@@ -71,10 +71,10 @@ def _giveaways(name: str, values: pd.Series, field: DeclaredField, label: Labels
 
 
 def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> str:
-    """A value, or none, that many frauds and hardly any legitimate rows have, with both counts; "" without one."""
+    """A value (or a missing one) that many frauds and hardly any legitimate rows have, with both counts; else ""."""
     is_fraud = pd.Series(label == 1, index=values.index)
     frauds = values[is_fraud].value_counts()
-    # Of many different values only the few that could tell are counted among the many legitimate rows.
+    # Only the values that enough frauds have are counted among the legitimate rows, of which there are many more.
     frauds = frauds[frauds >= MIN_PRESENT]
     others = values[~is_fraud]
     legitimate = others[others.isin(frauds.index)].value_counts().reindex(frauds.index, fill_value=0)
@@ -91,7 +91,7 @@ def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> st
 
 
 def _shown_value(field: DeclaredField) -> Callable[[Any], str]:
-    """How the values of a field are shown."""
+    """The function that formats a value of the field for a warning."""
     if field.type == "flag":
         return lambda value: str(bool(value)).lower()
     if field.type == "date":
@@ -106,7 +106,7 @@ def _is_id(present: pd.Series, field: DeclaredField) -> bool:
 
 
 def _areas(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[float]:
-    """The ROC AUC of a column by itself, in both directions."""
+    """The ROC AUC of a column by itself, ranked up or down; one for each way to rank missing values."""
     if field.type in STRING_TYPES:
         counts = values.map(values.value_counts())
         groups = values.where(counts >= field.min_rows, "rare").where(values.notna(), "missing")
@@ -116,7 +116,7 @@ def _areas(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[f
     is_present = ~np.isnan(numbers)
     scores = [(numbers, label)]
     if not is_present.all():
-        # Missing values rank above or below all others: a value filled in after the fact is missing before it.
+        # Missing values rank above or below all others, because a value filled in after the fact is missing until then.
         scores = [(np.where(is_present, numbers, missing), label) for missing in (np.inf, -np.inf)]
         if min(label[is_present].sum(), (1 - label[is_present]).sum()) >= MIN_PRESENT:
             scores.append((numbers[is_present], label[is_present]))

@@ -1,4 +1,4 @@
-"""Names that a user may have meant: columns and files spelled otherwise."""
+"""Names that a user may have meant: columns and files that are spelled differently."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -15,7 +15,7 @@ MOST_NAMES_SHOWN = 20
 
 
 def folded(name: str) -> str:
-    """A name without case, blanks, dashes, underscores and points: yearsactive of Years-Active.
+    """A name without case, blanks, dashes, underscores and points: yearsactive for Years-Active.
 
     >>> folded("Years-Active") == folded("years_active") == folded("yearsActive")
     True
@@ -24,7 +24,7 @@ def folded(name: str) -> str:
 
 
 def near_names(name: str, others: Iterable[str]) -> list[str]:
-    """The names that differ only in their spelling or else come close, the closest first."""
+    """The name that differs only in spelling or, without one, the names that come close, the closest first."""
     by_fold = {folded(other): other for other in others}
     if folded(name) in by_fold:
         return [by_fold[folded(name)]]
@@ -32,24 +32,24 @@ def near_names(name: str, others: Iterable[str]) -> list[str]:
 
 
 def near_text(name: str, others: Iterable[str]) -> str:
-    """A hint to the names that come close, "" where none does."""
+    """A hint with the names that come close, "" if none does."""
     names = near_names(name, others)
     return f"; {name}: did you mean {' or '.join(names)}?" if names else ""
 
 
 def spelled_otherwise(names: Collection[str], others: Iterable[str]) -> dict[str, str]:
-    """Per name the other one that differs from it in case, blanks, dashes, underscores or points alone."""
+    """For each name, the other one that differs from it only in case, blanks, dashes, underscores or points."""
     by_fold = {folded(other): other for other in others}
     return {name: by_fold[folded(name)] for name in names if folded(name) in by_fold}
 
 
 def near_file(path: Path) -> str:
-    """A hint to the files beside a path that come close to its name, "" where none does."""
+    """A hint with the files beside a path whose names come close to its name, "" if none does."""
     return near_text(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
 
 
 def require_column(name: str, rows: "pd.DataFrame", what: str) -> None:
-    """Raise DataError, with similar names, where a table has no such column."""
+    """Raise DataError, with similar names, if a table has no such column."""
     if name in rows:
         return
     close = near_names(name, rows)

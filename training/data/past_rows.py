@@ -1,4 +1,4 @@
-"""What a history reads of rows: their times, labels, texts as numbers, and measures."""
+"""The parts of rows that a history reads: times, labels, texts as codes, and measures."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ Codes = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Texts:
-    """A column of texts: each row's number of its text, -1 where it is missing, and the texts."""
+    """A column of texts: for each row the code of its text, -1 if it is missing, and the texts by code."""
 
     codes: Codes
     texts: Sequence[str]
@@ -25,7 +25,7 @@ class Texts:
     @classmethod
     def of(cls, chunks: Sequence[pa.Array]) -> "Texts":
         """The texts of a column, given in chunks."""
-        # Arrow gives all chunks the dictionary of the whole column; pandas' texts are Arrow's large ones.
+        # Arrow gives all chunks the dictionary of the whole column. The cast is for texts from pandas, which are large.
         encoded = (
             pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string()).dictionary_encode().chunks
         )
@@ -35,7 +35,7 @@ class Texts:
         )
 
     def without(self, ignored: Sequence[str]) -> "Texts":
-        """The same with some texts as missing."""
+        """The column with some texts taken as missing."""
         is_ignored = np.array([text in ignored for text in self.texts] + [True])
         if not is_ignored[:-1].any():
             return self
@@ -46,7 +46,7 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
 def _encoded(chunk: pa.Array) -> pa.DictionaryArray:
-    """Texts by their numbers; pandas' texts are Arrow's large ones."""
+    """Texts as a dictionary; the cast is for texts from pandas, which are Arrow's large ones."""
     if pa.types.is_dictionary(chunk.type):
         return chunk.cast(_DICTIONARY)
     return chunk.cast(pa.string()).dictionary_encode()
@@ -54,17 +54,17 @@ def _encoded(chunk: pa.Array) -> pa.DictionaryArray:
 
 @dataclass(frozen=True)
 class PastRows:
-    """Rows in order of time, as far as a history reads them."""
+    """What a history reads of rows, in order of time."""
 
     seconds: Floats
     label: Labels
     texts: Mapping[str, Texts]
     numbers: Mapping[str, Floats]
     ids: Integers | None = None
-    """The hashes of the rows' ids, which the fold alone reads."""
+    """The hashes of the rows' ids, which only the fold reads."""
 
     def at(self, places: Integers) -> "PastRows":
-        """The rows at some places, in that order."""
+        """The rows at some positions, in that order."""
         return PastRows(
             self.seconds[places],
             self.label[places],
@@ -74,14 +74,14 @@ class PastRows:
         )
 
     def ticks(self, history: History, places: Integers | None = None) -> Integers:
-        """The times of all rows, or of those at some places, rounded down to the resolution, in seconds."""
+        """The times of all rows, or of those at some positions, in seconds, rounded down to the resolution."""
         resolution = seconds_of(history.resolution)
         seconds = self.seconds if places is None else self.seconds[places]
         whole: Integers = (np.floor_divide(seconds, resolution) * resolution).astype(np.int64)
         return whole
 
     def keys(self, entity: Entity) -> Codes:
-        """The number of each row's entity, -1 where any field of its key is missing."""
+        """The code of each row's entity, -1 if any field of its key is missing."""
         columns = [self.texts[name].without(entity.ignore).codes for name in entity.keys]
         codes = columns[0]
         for column in columns[1:]:
@@ -92,7 +92,7 @@ class PastRows:
         return codes
 
     def named_keys(self, entity: Entity) -> Texts:
-        """The same with the keys' texts, as a request's key is written; codes that no row has any more have none."""
+        """The `keys` with their texts, written as in a request; the text of a code that no row has may be empty."""
         codes = self.keys(entity)
         if len(entity.keys) == 1:
             return Texts(codes, self.texts[entity.keys[0]].texts)
@@ -113,19 +113,19 @@ def past_rows(
     label: str | None = None,
     ids: Integers | None = None,
 ) -> PastRows:
-    """What a history reads of rows in order of time; without `label` none of them is a fraud."""
+    """What a history reads of rows, which must be in order of time; without `label` no row is a fraud."""
     texts, numbers = read_columns(history)
     chunks: dict[str, list[pa.Array]] = {name: [] for name in filter(None, (time, label, *texts, *numbers))}
     for batch in batches:
         for name, parts in chunks.items():
             parts.append(batch.column(name))
-    # Each column's chunks are let go before the next one is joined.
+    # Each column's chunks are released before those of the next column are joined.
     texts_of = {name: Texts.of(chunks.pop(name)) for name in texts}
     joined = {
         name: np.concatenate([part.to_numpy(zero_copy_only=False) for part in chunks.pop(name)])
         for name in list(chunks)
     }
-    # Arrow keeps what it once had, which would be a third of the most memory that a history takes.
+    # Arrow keeps memory that it has freed; this would be a third of a history's peak memory.
     pa.default_memory_pool().release_unused()
     labels = joined[label] if label else np.zeros(len(joined[time]), np.int8)
     return PastRows(joined[time], labels, texts_of, {name: joined[name] for name in numbers}, ids)

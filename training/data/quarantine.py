@@ -17,7 +17,7 @@ class QuarantineWriter:
     """Writes the file and counts rows and reasons."""
 
     def __init__(self, path: Path, files: Sequence[str]) -> None:
-        """Create the file; each row names the one of `files` that it comes from."""
+        """Create the file; each row in it says which of `files` it comes from."""
         self._file = path.open("w", encoding="utf-8", newline="")
         self._files = files
         self._is_begun = False
@@ -39,12 +39,12 @@ class QuarantineWriter:
         self._write(chunk.quarantined, chunk.part, chunk.first)
 
     def add_repeated(self, reread: RereadRows, name: str) -> None:
-        """Add sound rows whose id was seen before their chunk; rows quarantined for another reason are not repeated."""
+        """Add sound rows whose id occurs in an earlier chunk; rows that are quarantined already are not added again."""
         self.counts[f"{name}: {REPEATED}"] += len(reread.rows)
         self._write(reread.rows.assign(rejected_because=f"{name} {REPEATED}"), reread.part, reread.first)
 
     def _write(self, rows: pd.DataFrame, part: int, first: int) -> None:
-        """Write rows; `first` is the position among all rows of the first row of their file."""
+        """Write rows; `first` is the position of their file's first row among all rows."""
         numbers = pd.DataFrame({"rejected_part": self._files[part], "rejected_row": rows.index - first + 1}, rows.index)
         numbered = pd.concat([rows, numbers], axis=1)
         numbered = numbered.reindex(columns=list(dict.fromkeys((*REJECTED_COLUMNS, *rows.columns))))
@@ -53,5 +53,5 @@ class QuarantineWriter:
         self.n_bad += len(rows)
 
     def require_few_bad_rows(self, scorer: ScorerDeclaration) -> None:
-        """Raise DataError where more rows are bad than the declaration allows."""
+        """Raise DataError if more rows are bad than the declaration allows."""
         require_few_bad_rows(self.n_rows, self.n_bad, dict(sorted(self.counts.items())), scorer)

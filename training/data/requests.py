@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
-    """The column of each of the contract's inputs as Python values, as a request's model holds them.
+    """Each of the contract's inputs as a column of Python values, as a parsed request holds them.
 
     A missing text is None, a missing number NaN; dates and times are in seconds.
     """
@@ -37,7 +37,7 @@ def _values(rows: pd.DataFrame, names: Sequence[str], contract: Contract) -> lis
 
 
 def feature_columns(features: Features, values: Sequence[Sequence[Any]]) -> Iterator[Floats]:
-    """Each feature's column, (n_rows,), of `field_values`: column by column, but each value by the function's code."""
+    """Each feature's column, (n_rows,), from `field_values`: column by column, each value with the function's code."""
     encoders = (*features.encoders, float)[: len(values)]
     operands = [
         np.fromiter(map(encoder, column), np.float64, len(column))
@@ -55,7 +55,7 @@ def _computed(operation: Operation, left: Floats, right: Floats) -> Floats:
 
 
 def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
-    """Field values as the JSON object that a caller would send; missing ones left out."""
+    """Field values as the JSON object that a caller would send; missing ones are left out."""
     request: dict[str, Any] = {}
     for name, field in contract.fields.items():
         value = values[name]
@@ -74,7 +74,7 @@ def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
 
 
 def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
-    """Each row as the JSON object that a caller would send, who knows nothing of what only the history computes."""
+    """Each row as the JSON object that a caller would send, without the values that only the history computes."""
     names = [*contract.fields, *filter(None, (contract.time_key,))]
     given = pd.DataFrame({name: rows[f"{name}{GIVEN}" if f"{name}{GIVEN}" in rows else name] for name in names})
     for values in zip(*_values(given, names, contract), strict=True):
@@ -82,7 +82,7 @@ def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, An
 
 
 def parsed_requests(rows: pd.DataFrame, contract: Contract, model: type[BaseModel]) -> Iterator[BaseModel]:
-    """Each row as a request's model, with the features of its past as the columns have them."""
+    """Each row as a parsed request, with its history features taken from the columns."""
     computed = [name for name in contract.columns if name not in contract.fields or f"{name}{GIVEN}" in rows]
     past = zip(*_values(rows, computed, contract), strict=True) if computed else repeat(())
     for request, values in zip(requests_of(rows, contract), past, strict=False):

@@ -17,7 +17,7 @@ from training.errors import DataError
 REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
 
 
-# How many requests a row may stand for: the highest is that of a control group of 0.0001.
+# How many requests a row may stand for; the maximum is the weight of the rows of a control group of 0.0001.
 WEIGHT = DeclaredField(type="number", required=True, min=0, max=10_000)
 
 
@@ -51,15 +51,15 @@ def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) ->
 def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
     """The rows of a scorer in memory, checked against its contract.
 
-    Raises DataError where a label is wrong or too many rows are bad.
+    Raises DataError if a label is wrong or too many rows are bad.
     """
     checked = check_each_row(rows, scorer, time_is_number(rows[scorer.time]))
     require_few_bad_rows(len(rows), len(checked.quarantined), checked.counts, scorer)
     return checked
 
 
-def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - what `time_is_number` says
-    """Each row of a scorer checked, however many are bad; raises DataError where a label is wrong."""
+def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - the result of `time_is_number`
+    """Each row of a scorer checked, however many are bad; raises DataError if a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
     _require_dates(seconds, scorer)
@@ -87,7 +87,7 @@ def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: boo
 
 
 def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
-    """Raise DataError where the times are no dates, and what is declared needs them: an age, an hour or a weekday."""
+    """Raise DataError if the times are not dates, but a declared age, hour or weekday needs them."""
     names = [name for name, field in scorer.fields.items() if field.type == "date"]
     names += [name for name, feature in scorer.features.items() if feature.time]
     if names and seconds.max() < EARLIEST_DATE:
@@ -99,7 +99,7 @@ def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
 
 
 def require_few_bad_rows(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
-    """Raise DataError where more rows are bad than the declaration allows."""
+    """Raise DataError if more rows are bad than the declaration allows."""
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(
             f"{n_bad:,} of {n_rows:,} rows ({n_bad / n_rows:.2%}) break the contract; quarantine.max_share allows "
@@ -108,7 +108,7 @@ def require_few_bad_rows(n_rows: int, n_bad: int, counts: Mapping[str, int], sco
 
 
 def _join_problems(problems: Mapping[str, pd.Series]) -> pd.Series:
-    """The problems of each row as one text, "" where there is none."""
+    """The problems of each row as one text, "" if there is none."""
     joined = pd.Series("", index=next(iter(problems.values())).index, dtype=object)
     for name, phrases in problems.items():
         bad = phrases != ""

@@ -1,4 +1,4 @@
-"""The sentences about the lines of a file that are not rows: how many there are, the first of them, and why."""
+"""Sentences about the lines of a file that are not rows: how many there are, where the first is, and why."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Lines(NamedTuple):
 
     n: int
     file: str
-    """The file of the first."""
+    """The file of the first line; `number` and `reason` are those of this line too."""
     number: int
     reason: str
 
@@ -35,7 +35,7 @@ LinesByKind = dict[str, Lines]
 
 
 def kind_of(reason: str) -> str:
-    """Why a line holds no row, or else that it is broken."""
+    """The kind of a line that is not a row: the reason itself if it is one of NO_ROWS, else BROKEN."""
     return reason if reason in NO_ROWS else BROKEN
 
 
@@ -49,7 +49,7 @@ def lines_by_kind(lines: Iterable[Line]) -> LinesByKind:
 
 
 def joined(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
-    """The lines of several chunks, in order."""
+    """The lines of several chunks, in order, counted by kind."""
     counted: LinesByKind = {}
     for part in parts:
         for kind, lines in part.items():

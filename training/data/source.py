@@ -80,7 +80,7 @@ class Source:
     fractions: frozenset[str]
     """The columns of identifying numbers that are not all whole."""
     decimals: frozenset[str] = frozenset()
-    """The columns of keys in which a text file has whole numbers with decimals."""
+    """The key columns in which a text file writes whole numbers with decimals, such as 17.0."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, in order."""
@@ -99,7 +99,7 @@ class Source:
         return frame.set_axis(pd.Index(rows.places), axis="index")
 
     def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[RereadRows]:
-        """The unchecked rows at ascending positions among all rows; those of one chunk together."""
+        """The unchecked rows at `places`, ascending positions among all rows; the rows of one chunk together."""
         offset = 0
         for chunk in self.chunks() if len(places) else ():
             end = offset + len(chunk.content)
@@ -113,7 +113,7 @@ class Source:
 def open_source(scorer: ScorerDeclaration) -> Source:
     """The declared data of a scorer.
 
-    Raises DataError where a file cannot be read, lacks a column, or has other columns than the first file.
+    Raises DataError if a file cannot be read, lacks a column, or has other columns than the first file.
     """
     path = Path(scorer.data)
     parts, columns = read_input_files(path), declared_columns(scorer)
@@ -122,7 +122,7 @@ def open_source(scorer: ScorerDeclaration) -> Source:
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
     texts = [name for name, declared in scorer.fields.items() if declared.type in STRING_TYPES]
     texts += filter(None, (scorer.id, scorer.entity))
-    # Keys are read cell by cell.
+    # Keys are excepted, because they are read cell by cell.
     texts = [name for name in texts if name not in scorer.contract.keys]
     numbers = [name for name in texts if pa.types.is_floating(parts[0].schema.field(name).type)]
     fractions = frozenset(name for name in numbers if not are_whole(parts, name))
@@ -134,7 +134,7 @@ def open_source(scorer: ScorerDeclaration) -> Source:
 def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: ScorerDeclaration) -> bool:
     """Whether times are seconds, as decided by the first chunk with a readable time.
 
-    Raises DataError where no time can be read, or there are no rows.
+    Raises DataError if no time can be read, or there are no rows.
     """
     unreadable, broken = None, ""
     for chunk in chunks:
@@ -153,7 +153,7 @@ def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: Scor
 def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The sound rows of a scorer's data in memory, those that `prepare` keeps, indexed by their position in the data.
 
-    Raises DataError where a file cannot be read, a label is wrong, or too many rows are bad.
+    Raises DataError if a file cannot be read, a label is wrong, or too many rows are bad.
     """
     source = open_source(scorer)
     chunks = list(check_source(source, Workers(scorer.compute, 1)))
@@ -172,14 +172,14 @@ def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
 
 
 def check_source(source: Source, workers: Workers) -> Iterator[CheckedChunk]:
-    """Its chunks, checked, in order; raises DataError where a label is wrong or a file is damaged."""
+    """The chunks of a source, checked, in order; raises DataError if a label is wrong or a file is damaged."""
     parts: deque[int] = deque()
 
     def tasks() -> Iterator[Task]:
         offset = 0
         for chunk in source.chunks():
             parts.append(chunk.part)
-            # A task needs one of perhaps thousands of files.
+            # A task needs only one of perhaps thousands of files.
             single = replace(source, parts=(source.parts[chunk.part],))
             yield check_chunk, single, replace(chunk, part=0), offset
             offset += len(chunk.content)
@@ -195,7 +195,7 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
     scorer, n_rows = source.scorer, len(chunk.content)
     chunk_rows = scorer.compute.chunk_rows
     read = source.rows(chunk)
-    # The sample depends on the positions of rows alone, including those of broken lines.
+    # The sample depends only on the positions of rows, among which broken lines count too.
     drawn = sample_of(pd.DataFrame(index=range(n_rows)), scorer, offset).index
     rows = source.frame(read)
     rows = rows[rows.index.isin(drawn)]
@@ -219,7 +219,7 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
 
 
 def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -> pd.DataFrame:
-    """Rows by their position in a chunk; those of a CSV with their line number and, if broken, the line itself."""
+    """Rows by their position in a chunk; those of a CSV get their line number and, if broken, the line itself."""
     if isinstance(chunk.content, pa.Table):
         return rows
     records = [(place, chunk.content[place]) for place in rows.index]

@@ -16,7 +16,7 @@ from training.params import Folds, Split
 from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
-# The file of the rows in none of them: those of the label delay and of the warm-up, which are part of a history.
+# The file of the rows in none of the windows: those in a label delay or the warm-up, which a history still reads.
 UNLEARNED = "unlearned"
 
 # What to do about a window that lacks a class.
@@ -30,10 +30,10 @@ Bounds = dict[str, tuple[float, float]]
 
 
 def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
-    """The first timestamp of each window and the first one after it; `seconds` are those of all rows, ascending.
+    """The start (inclusive) and the end (exclusive) of each window; `seconds` are the times of all rows, ascending.
 
-    Without a calibration window of its own there are two. Rows within the label delay before the next window are in
-    none. Raises DataError where all rows have one time.
+    Without a calibration window there are two windows. Rows within the label delay before the next window are in none.
+    Raises DataError if all rows have the same time.
     """
     if seconds[0] == seconds[-1]:
         raise DataError(
@@ -59,34 +59,34 @@ def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> list[float]:
 
 
 def _on_different_times(seconds: npt.NDArray[np.float64], starts: list[float]) -> list[float]:
-    """The starts of windows, moved where few different times would leave a window without rows."""
+    """The starts of the windows, moved if too few distinct times would leave a window without rows."""
     if starts[0] == seconds[0]:
         starts[0] = _next_time(seconds, starts[0])
     for number in range(1, len(starts)):
         if starts[number] <= starts[number - 1]:
             starts[number] = _next_time(seconds, starts[number - 1])
     if len(starts) > 1 and starts[-1] == starts[-2]:
-        # The calibration window has the last time: it begins one earlier.
+        # Both windows would begin at the last time, so the calibration window begins one earlier.
         starts[-2] = float(seconds[max(int(np.searchsorted(seconds, starts[-2])) - 1, 0)])
     return starts
 
 
 def _next_time(seconds: npt.NDArray[np.float64], time: float) -> float:
-    """The first time after another, or that itself where it is the last."""
+    """The first time after `time`, or `time` itself if it is the last."""
     return float(seconds[min(int(np.searchsorted(seconds, time, side="right")), len(seconds) - 1)])
 
 
 def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:
-    """Raise DataError where a window lacks a class."""
+    """Raise DataError if a window lacks a class."""
     if len(np.unique(label)) < 2:  # noqa: PLR2004 - two classes
         content = f"only {scorer.label} = {label[0]} in {counted(len(label), 'row')}" if len(label) else "no rows"
         raise DataError(f"the {name} window has {content}; it must have both classes: {REMEDIES[name]}")
 
 
 def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd.DataFrame]:
-    """The rows in time order as train, calibrate (where it is a window of its own) and test.
+    """The rows in time order as train, calibrate (if it is a window of its own) and test.
 
-    Raises DataError where a window lacks a class.
+    Raises DataError if a window lacks a class.
     """
     rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
     seconds = rows[scorer.time].to_numpy()
@@ -105,11 +105,11 @@ def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8])
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
-# With fewer frauds every metric is chance: a test window of a fifth of the rows has six at most.
+# With fewer frauds, every metric is dominated by chance: a test window of a fifth of the rows has about six at most.
 FEW_FRAUDS = 30
 # The fewest folds that may be declared.
 FEWEST_FOLDS = 2
-# With so few different times, it is they that decide which rows are in a block.
+# With at most this many distinct times, it is the times that decide which rows are in a block.
 FEW_TIMES = 20
 
 
@@ -123,9 +123,9 @@ def prequential_positions(
     """The positions of the training and of the validation rows of each fold.
 
     The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
-    except those within the label delay. Where few different times make blocks begin at the same one, there are fewer
-    folds. `seconds`, the column `time`, must ascend. Raises FoldError where there are fewer than two folds, or a part
-    lacks a class.
+    except those within the label delay. If there are so few distinct times that several blocks would begin at the same
+    one, there are fewer folds. `seconds`, the values of the column `time`, must ascend. Raises FoldError if there are
+    fewer than two folds, or if a part lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
         fewer = "lower folds.count, or " if n_frauds > FEWEST_FOLDS else ""
@@ -160,7 +160,7 @@ def prequential_positions(
 def check_folds(
     folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels, time: str = "time"
 ) -> None:
-    """Raise FoldError where the training or validation rows of a fold lack a class; `time` names their column."""
+    """Raise FoldError if the training or validation rows of a fold lack a class; `time` names their column."""
     fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
     remedies = {
         "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds",

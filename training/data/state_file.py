@@ -1,4 +1,4 @@
-"""The states of all entities after checked rows, in one file, which a served history loads."""
+"""The file with the states of all entities after the checked rows, from which a served history is loaded."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,22 +35,22 @@ class StoredState(NamedTuple):
     """One state of the file."""
 
     entity: int
-    """The number of the entity among those of the history."""
+    """The position of the entity among those that the history declares."""
     key: bytes
     state: bytes
     expires: int
-    """In seconds since 1970."""
+    """When the state expires, in seconds since 1970."""
 
 
 def declared_history(name: str, contract: Contract) -> History:
-    """The history of a contract; raises StageError where it has none."""
+    """The history of a contract; raises StageError if it has none."""
     if contract.history is None:
         raise StageError(f"{name} has no history; declare one in params.yaml (docs/history.md), or name another SCORER")
     return contract.history
 
 
 def midnight_of(text: str) -> int:
-    """The seconds since 1970 of the midnight in UTC with which a day begins; raises StageError where it is no day.
+    """Midnight UTC at the start of a day, in seconds since 1970; raises StageError if the text is not a day.
 
     >>> midnight_of("1970-01-03") // DAY
     2
@@ -63,20 +63,20 @@ def midnight_of(text: str) -> int:
 
 
 class Built(NamedTuple):
-    """What was written."""
+    """What `build_states` wrote."""
 
     n_rows: int
     n_keys: dict[str, int]
-    """Per entity how many keys have a state."""
+    """How many keys of each entity have a state."""
     n_forgotten: int
     as_of: int
     n_bytes: int
 
 
 def build_states(path: Path, name: str, scorer: ScorerDeclaration, before: int | None, workers: Workers) -> Built:
-    """Write the states after the checked rows, or after those before a midnight, whose labels all count.
+    """Write the states after the checked rows or, with `before`, after those earlier than that midnight.
 
-    Raises StageError where there are none.
+    The labels of all these rows count. Raises StageError if there are no such rows.
     """
     contract = scorer.contract
     history = declared_history(name, contract)
@@ -124,7 +124,7 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
 
 
 def checked_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
-    """What the history of the scorer of a name reads of all checked rows, in order of time."""
+    """The parts of all checked rows that a scorer's history reads, in order of time; `name` is the scorer's name."""
     history: History = contract.history  # type: ignore[assignment]  # `build_states` has checked it
     past = RequestPast(name, contract, history)
     texts, numbers = read_columns(history)
@@ -134,7 +134,7 @@ def checked_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDecl
             raise StageError(f"there are no checked rows: {path} does not exist; run `dvc repro`")
         with _readable(path, "run `dvc repro`"), pq.ParquetFile(path, read_dictionary=texts) as file:
             stored = file.schema_arrow.names
-            # A field that the past fills counts as the file held it.
+            # A field that the history fills in when it is missing is read as the file gave it.
             held = {name: f"{name}{GIVEN}" if f"{name}{GIVEN}" in stored else name for name in numbers}
             columns = list(dict.fromkeys([scorer.time, scorer.label, *texts, *held.values()]))
             for group in range(file.num_row_groups):
@@ -164,7 +164,7 @@ class StateFile:
     """A file of states, as `build_states` wrote it."""
 
     def __init__(self, path: Path, name: str, contract: Contract) -> None:
-        """Read the file's metadata; raises StageError where it is absent, damaged or of another scorer or history."""
+        """Read the file's metadata; raises StageError if it is absent, damaged or of another scorer or history."""
         history_id = declared_history(name, contract).id_of(contract.fields)
         self.path = path
         self._remedy = f"build it anew (make history SCORER={name})"
@@ -181,10 +181,10 @@ class StateFile:
         if metadata.get(_LAYOUT) != str(LAYOUT).encode():
             raise StageError(f"{path} is of an earlier version of this project; {self._remedy}")
         self.as_of = int(metadata[_AS_OF])
-        """The time from which no event is known, in seconds since 1970."""
+        """The states know no event at or after this time, in seconds since 1970."""
 
     def states(self, size: int) -> Iterator[list[StoredState]]:
-        """All states, at most so many at once, in the same order each time; raises StageError where one is damaged."""
+        """All states, at most `size` at once, always in the same order; raises StageError if the file is damaged."""
         with self._read(), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(size, columns=_SCHEMA.names, use_threads=False):
                 yield list(map(StoredState, *(column.to_pylist() for column in batch.columns)))

@@ -1,4 +1,4 @@
-"""Files as lines of UTF-8, whatever their compression and encoding; files of other kinds are named."""
+"""Reads files as lines of UTF-8, whatever their compression and encoding; errors say what other files are."""
 
 import codecs
 import gzip
@@ -22,8 +22,8 @@ PARQUET = b"PAR1"
 _AS_CSV = "save the sheet as CSV (in Excel: Save As, CSV UTF-8)"
 _UNPACK = "unpack it, and name the file inside"
 _CR_TO_LF = "tr '\\r' '\\n'"
-# How files of other kinds begin, what they are, and what to do with them. A header may begin like one: ORCID, <DATE>,
-# [Amount].
+# How files of other kinds begin, what they are, and what to do with them. A CSV's header may begin similarly, as ORCID,
+# <DATE> and [Amount] do, and must not match.
 FOREIGN = (
     (rb"\xd0\xcf\x11\xe0", "an Excel 97 workbook (.xls)", _AS_CSV),
     (rb"BZh\d", "a bzip2 file", _UNPACK),
@@ -42,7 +42,7 @@ FOREIGN = (
     (rb"\[\s*[\[{\"\d-]", "JSON", "export the rows as CSV or Parquet"),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
 )
-# As these begin in Python, not as C names them; a byte order mark that both begin with is longer in the first.
+# Byte order marks; those of UTF-32 come first, because that of UTF-32-LE begins with that of UTF-16-LE.
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -50,7 +50,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Of the bytes that Windows-1252 gives no character, and of ÿ, which is in hardly any text.
+# The bytes that Windows-1252 leaves undefined, and ÿ, which hardly any text contains.
 _NO_CP1252 = b"\x81\x8d\x8f\x90\x9d\xff"
 
 
@@ -66,7 +66,7 @@ class Survey(NamedTuple):
 
     sha256: str
     n_lines: int
-    """Also counting a last one without a line break; of UTF-16 an upper bound."""
+    """Including a last line without a line break; for UTF-16, an upper bound."""
     encoding: str
 
 
@@ -77,7 +77,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def packing_of(path: Path) -> Packing:
-    """How a file is compressed, by its first bytes; raises DataError where it holds no text."""
+    """How a file is compressed, by its first bytes; raises DataError if it holds no text."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     packing = Packing()
@@ -93,7 +93,7 @@ def packing_of(path: Path) -> Packing:
 
 
 def _member(path: Path) -> str:
-    """The one file in a zip archive; raises DataError where it is a workbook, or holds several."""
+    """The one file in a zip archive; raises DataError if it is a workbook, or holds several."""
     with zipfile.ZipFile(path) as archive:
         files = [file for file in archive.infolist() if not file.is_dir() and not _is_bookkeeping(file.filename)]
     names = [file.filename for file in files]
@@ -112,12 +112,12 @@ def _member(path: Path) -> str:
 
 
 def _is_bookkeeping(member: str) -> bool:
-    """Whether a zip archive's file is one that macOS adds."""
+    """Whether a file in a zip archive is one that macOS adds."""
     return member.startswith("__MACOSX/") or Path(member).name.startswith(".")
 
 
 def _require_text(path: Path, head: bytes, packing: Packing) -> None:
-    """Raise DataError, with what it is, where a file is no text that can be read."""
+    """Raise DataError, saying what a file is, if it is not text that can be read."""
     subject = f"{path} holds" if packing.kind else f"{path} is"
     if head[257:262] == b"ustar" or (packing.kind and head.startswith((PARQUET, b"PK\x03\x04", b"\x1f\x8b"))):
         raise DataError(f"{path} is a {packing.kind or 'tar'} file of a file that is not text; {_UNPACK}")
@@ -134,12 +134,12 @@ def _require_text(path: Path, head: bytes, packing: Packing) -> None:
 
 
 def _encoding_by_head(head: bytes) -> str:
-    """The encoding by the byte order mark or, for UTF-16 without one, by its bytes of zero; "" where undecided."""
+    """The encoding by the byte order mark or, for UTF-16 without one, by its zero bytes; "" if they do not tell."""
     for mark, encoding in MARKS:
         if head.startswith(mark):
             return encoding
     even, odd = head[::2].count(0), head[1::2].count(0)
-    # Delimiters, digits and line breaks have a byte of zero, on the same side each time.
+    # In UTF-16, delimiters, digits and line breaks have a zero byte, always on the same side.
     least = len(head) // 8
     if max(even, odd) > least and min(even, odd) <= max(even, odd) // 8:
         return "utf-16-le" if odd > even else "utf-16-be"
@@ -164,7 +164,7 @@ def unpacked(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
 def open_lines(path: Path, packing: Packing, encoding: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file in UTF-8, without a byte order mark.
 
-    What cannot be decoded becomes bytes that are not UTF-8, so that its line is a broken one.
+    What cannot be decoded becomes bytes that are not UTF-8, so that its line is reported as broken.
     """
     with unpacked(path, packing) as file:
         if encoding == "utf-8":
@@ -184,10 +184,11 @@ def _without_mark(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def survey(path: Path, packing: Packing) -> Survey:
-    """The checksum, the number of lines and the encoding of a whole file; raises DataError where it is another one.
+    """The checksum, the number of lines and the encoding of a whole file.
 
-    The file is UTF-8 where most of its lines beyond ASCII are; the others are broken lines then. Else it is
-    Windows-1252.
+    Without a byte order mark, the file is UTF-8 if most of its lines beyond ASCII are; the others are then broken
+    lines. Otherwise it is Windows-1252, or UTF-8 if most of the others have bytes that Windows-1252 text lacks. Raises
+    DataError if it seems to be in yet another encoding.
     """
     digest, n_lines, last, rest, head = hashlib.sha256(), 0, b"\n", b"", b""
     lines = _LineEncodings()
@@ -206,7 +207,7 @@ def survey(path: Path, packing: Packing) -> Survey:
 
 
 def _whole_lines(rest: bytes, block: bytes) -> tuple[bytes, bytes]:
-    """What follows the last line break is kept for the next block, where it could be an incomplete character."""
+    """The whole lines so far, and the rest for the next block, because it may end with an incomplete character."""
     if not rest and block.isascii():
         return b"", b""
     content = rest + block
@@ -215,7 +216,7 @@ def _whole_lines(rest: bytes, block: bytes) -> tuple[bytes, bytes]:
 
 
 class _LineEncodings:
-    """Counts the lines beyond ASCII, in UTF-8 and not."""
+    """Counts the lines beyond ASCII that are UTF-8, and those that are not."""
 
     def __init__(self) -> None:
         self._n_utf8, self._n_other, self._n_implausible = 0, 0, 0
@@ -238,7 +239,7 @@ class _LineEncodings:
                     self._sample += line + b"\n"
 
     def encoding(self, path: Path, packing: Packing) -> str:
-        """The encoding of most lines."""
+        """The encoding of most lines; raises DataError if it is neither UTF-8 nor Windows-1252."""
         if self._n_other == 0 or self._n_utf8 > self._n_other:
             return "utf-8"
         if other := other_encoding(self._sample):
@@ -248,7 +249,7 @@ class _LineEncodings:
 
 
 def _conversion(path: Path, packing: Packing, command: str) -> str:
-    """How a file is converted by a command, whose output is a new file."""
+    """A remedy with the shell command that converts a file into a new one."""
     source, target = (shlex.quote(str(name)) for name in (path, path.with_suffix(".utf8.csv")))
     unpacking = {"gzip": f"gzip -dc {source} | ", "zip": f"unzip -p {source} | "}.get(packing.kind, "")
     return f"convert it with: {unpacking}{command}{'' if unpacking else f' < {source}'} > {target}"

@@ -18,8 +18,8 @@ FIRST_DATE, END_OF_DATES = (
 def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
     """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
 
-    A column holds either dates or seconds, as `is_number` or else the majority decides; other values are not times, nor
-    are those outside the years 1900 to 2100.
+    A column holds either dates or seconds: `is_number` says which or, if it is None, the majority of the values. Values
+    of the other kind are not times, nor are those outside the years 1900 to 2100.
     """
     is_plain = _is_number(values)
     numbers = pd.to_numeric(values.where(is_plain), errors="coerce").astype(np.float64)
@@ -36,14 +36,14 @@ def iso_dates(values: pd.Series) -> pd.Series:
     """ISO 8601 texts and typed dates as timestamps in UTC, NaT where one cannot be read or is outside 1900 to 2100."""
     is_typed = pd.api.types.is_datetime64_any_dtype(values.dtype)
     dates = pd.to_datetime(values, errors="coerce", utc=True, format=None if is_typed else "ISO8601")
-    # Before any arithmetic, which is in nanoseconds and cannot hold the year 1.
+    # Done before any arithmetic, which is in nanoseconds and cannot represent the year 1.
     return dates.where((dates >= FIRST_DATE) & (dates < END_OF_DATES))
 
 
 def read_dates(values: pd.Series) -> pd.Series:
     """Typed dates and ISO 8601 texts as seconds since 1970, float64 to the microsecond; NaN where there is none.
 
-    Texts are read by the function's own code. A number is no date: it could count anything from any start.
+    Texts are read by the function's own code. A number is not read as a date: it could count anything from any start.
     """
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         dates = pd.to_datetime(values, utc=True).dt.as_unit("us")
@@ -61,7 +61,7 @@ def dates_of(seconds: pd.Series) -> pd.Series:
 
 
 def _date_seconds(value: object) -> float:
-    """The seconds of one date, NaN where the value is none."""
+    """One date as seconds since 1970; NaN if the value is not a date."""
     if isinstance(value, date):
         value = value.isoformat()
     try:
@@ -78,7 +78,7 @@ def date_seconds(dates: pd.Series) -> pd.Series:
 def plausible_seconds(numbers: pd.Series) -> pd.Series:
     """The seconds, NaN outside the years 1900 to 2100.
 
-    Milliseconds would otherwise be read as seconds of the year 50,000, and no delay in days would have an effect.
+    Otherwise milliseconds would be read as seconds, in the year 50,000 or so, and delays in days would have no effect.
     """
     return numbers.where((numbers >= EARLIEST_SECONDS) & (numbers < END_OF_TIMES))
 
@@ -90,7 +90,7 @@ def _is_number(values: pd.Series) -> pd.Series:
 
 
 def time_is_number(values: pd.Series) -> bool:
-    """Whether a column of times holds seconds, not dates; raises DataError where no value is a time."""
+    """Whether a column of times holds seconds, not dates; raises DataError if no value is a time."""
     dates, numbers = (check_time(values, is_number=is_number).notna().sum() for is_number in (False, True))
     if not dates and not numbers:
         kinds = "no value is a time from 1900 to 2100, as a date, ISO 8601 text or seconds"
@@ -98,12 +98,12 @@ def time_is_number(values: pd.Series) -> bool:
     return bool(numbers > dates)
 
 
-# The year 1973: no data set is older, and seconds counted from a first row are fewer.
+# In 1973. No data set is older, and seconds counted from the first row do not get this high.
 EARLIEST_DATE = 100_000_000
 
 
 def timestamp_text(seconds: float) -> str:
-    """A timestamp as a date, or as a plain number where seconds or rows are counted from another start than 1970."""
+    """A timestamp as a date, or as a plain number if seconds or rows are counted from a start other than 1970."""
     if seconds < EARLIEST_DATE:
         return f"{seconds:,.0f}"
     return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
@@ -120,7 +120,7 @@ def day_text(seconds: float) -> str:
 
 def text_timestamp(text: str) -> float:
     """The timestamp that `timestamp_text` printed, to the second or row."""
-    # Every date that is printed has a T; a step such as "12,345" is none, whatever pandas takes it for.
+    # Every printed date has a T; a number such as "12,345" is not a date, even if pandas could parse it as one.
     return pd.Timestamp(text).timestamp() if "T" in text else float(text.replace(",", ""))
 
 

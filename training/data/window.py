@@ -19,9 +19,9 @@ from training.run.matrix import Positions
 if TYPE_CHECKING:
     from training.declaration import ScorerDeclaration
 
-# After the name of a field: the column of what the file held, before the past filled what was missing.
+# The suffix of a column that keeps a field's values as the file gave them, before the history filled in missing ones.
 GIVEN = ".given"
-# A sum of thirds that should be a whole number may be less by rounding.
+# Through rounding, a sum of thirds may be slightly less than the whole number that it should be.
 ROUNDING = 1e-6
 
 
@@ -34,17 +34,17 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def repeated(weight: npt.NDArray[np.floating[Any]]) -> Positions:
-    """The position of each row as often as it stands for a request, ascending.
+    """The position of each row, repeated once for each request that the row stands for, ascending.
 
-    Of fractions the remainder is carried on to the next rows, so that any run of rows is repeated as often as its
-    weights sum to, within one. A row of weight 0 is part of the history, and nothing is learned from it.
+    Fractions carry over to the next rows: the repetitions of any run of consecutive rows differ from the sum of their
+    weights by less than one. A row of weight 0 is part of the history, but nothing is learned from it.
     """
     ends = np.floor(np.cumsum(weight, dtype=np.float64) + ROUNDING).astype(np.intp)
     return np.repeat(np.arange(len(weight)), np.diff(ends, prepend=0))
 
 
 def drawn_by(entity: pd.Series | None, copy_of: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    """What intervals draw rows together by: their entities, or of which row each is a copy; None: each by itself."""
+    """The group that intervals draw each row with: its entity, or the row of which it is a copy; None: no groups."""
     if entity is None or copy_of is None:
         return copy_of if entity is None else entity.to_numpy()
     # Copies of a row without an entity are still one row.
@@ -61,20 +61,20 @@ class RowGroup(NamedTuple):
     n_rows: int
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
-        """The rows' columns; raises StageError where the file is absent or damaged."""
+        """The rows' columns; raises StageError if the file is absent or damaged."""
         with _readable(self.path), pq.ParquetFile(self.path) as file:
             rows = file.read_row_group(self.group, columns=list(columns), use_threads=False).to_pandas()
         return rows if self.positions is None else rows.iloc[self.positions]
 
 
 class Window:
-    """The file of a window, or those of several that follow each other.
+    """The file of a window, or the files of several consecutive windows.
 
-    With `weight`, the column of how many requests a row stands for, it has each row so many times.
+    `weight` is the column that says how many requests a row stands for; each row is then repeated that many times.
     """
 
     def __init__(self, *paths: Path, weight: str | None = None) -> None:
-        """Read the files' metadata; raises StageError where one is absent or damaged."""
+        """Read the files' metadata; raises StageError if one is absent or damaged."""
         # Workers may have another working directory.
         self.paths = [path.resolve() for path in paths]
         self._groups: list[tuple[Path, int, int]] = []
@@ -92,7 +92,7 @@ class Window:
         return [part.n_rows for part in self.parts()]
 
     def __len__(self) -> int:
-        """How many rows."""
+        """The number of rows, repeated ones included."""
         return sum(self.sizes) if self._repeated is None else len(self._repeated)
 
     def __getitem__(self, name: str) -> pd.Series:
@@ -101,7 +101,7 @@ class Window:
         return column if self._repeated is None else column.iloc[self._repeated].reset_index(drop=True)
 
     def drawn_by(self, entity: str | None) -> npt.NDArray[Any] | None:
-        """What intervals draw rows together by (`drawn_by`); `entity` names the column of the declared one."""
+        """The group that intervals draw each row with (the function `drawn_by`); `entity` is the entities' column."""
         return drawn_by(self[entity] if entity else None, self._repeated)
 
     def _stored(self, name: str) -> pd.Series:
@@ -126,7 +126,8 @@ class Window:
         cuts = np.searchsorted(positions, starts)
         parts = []
         for (path, group, size), start, (first, last) in zip(self._groups, starts[:-1], pairwise(cuts), strict=True):
-            # Copies may be many times as many as the rows of a group, which is what fits into memory.
+            # Copies may be many times as many as a group's rows; a part with more rows than these might not fit into
+            # memory.
             for begin in range(first, last, size):
                 end = min(begin + size, last)
                 parts.append(RowGroup(path, group, positions[begin:end] - start, int(end - begin)))
@@ -145,7 +146,7 @@ class Window:
 
 
 def read_training(scorer: "ScorerDeclaration", name: str, *later: str) -> tuple[Window, pd.DataFrame]:
-    """A scorer's training window, with later ones if they are named, and its catalogue, as the stages wrote them."""
+    """A scorer's training window, together with any `later` ones, and its catalogue, as the stages wrote them."""
     folder = BUILD / name
     catalogue = read_texts(folder / "catalogue.csv")
     paths = (folder / "rows" / f"{window}.parquet" for window in ("train", *later))

@@ -59,9 +59,9 @@ class WindowWriter:
         self._left_out = np.append(self._left_out, places.to_numpy(np.int64))
 
     def write_windows(self) -> tuple[dict[str, Any], list[str]]:
-        """Write the files of the windows; a report of each window, and warnings of leakage.
+        """Write the files of the windows; return a report of each window, and warnings.
 
-        Raises DataError where a window lacks a class.
+        The warnings are about few frauds, a short warm-up and leakage. Raises DataError if a window lacks a class.
         """
         self._rows.finish()
         time = self._scorer.time
@@ -84,7 +84,7 @@ class WindowWriter:
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
         train = Window(self._folder / "train.parquet", weight=self._scorer.split.weight)
-        # Of the rows as they are: copies of a fraud show no more than it.
+        # Counted without weights, because copies of a fraud show no more than the fraud itself.
         n_frauds = {
             name: int(Window(self._folder / f"{name}.parquet").column(self._scorer.label).sum()) for name in bounds
         }
@@ -95,8 +95,8 @@ class WindowWriter:
         return self._rows.in_order(self._scorer.time, self._left_out, self._scorer.compute.chunk_rows)
 
     def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds, past: Mapping[str, Floats]) -> None:
-        """Write rows in order of time, with the columns that their history has."""
-        # Without a calibration window of its own the file of it is empty, because DVC knows no optional dependency.
+        """Write rows, which come in order of time, with the features of their history."""
+        # Without a calibration window, its file is written empty, because DVC has no optional dependencies.
         schema = pa.unify_schemas([self._schema, past_schema(self._scorer)])
         names = (*WINDOWS, UNLEARNED)
         files = {name: _InGroups(self._folder / f"{name}.parquet", schema, self._scorer) for name in names}
@@ -116,7 +116,7 @@ class WindowWriter:
 
 
 def _few_frauds(n_frauds_of: Mapping[str, int]) -> Iterator[str]:
-    """A warning of what so few frauds can show, where the windows together have fewer than FEW_FRAUDS."""
+    """A warning of how little the frauds can show, if the windows together have fewer than FEW_FRAUDS."""
     n_frauds, n_tested = sum(n_frauds_of.values()), n_frauds_of["test"]
     if n_frauds < FEW_FRAUDS:
         n_caught = -(-n_tested // 2)
@@ -165,7 +165,7 @@ def row_schema(scorer: ScorerDeclaration) -> pa.Schema:
 
 
 def _short_warmup(scorer: ScorerDeclaration) -> list[str]:
-    """A warning where the first rows that are learned know less of the past than later ones will."""
+    """A warning if, after a short warm-up, the first learned rows know less of the past than later ones."""
     history = scorer.history
     if history is None:
         return []

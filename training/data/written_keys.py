@@ -1,4 +1,4 @@
-"""Keys in a text file with decimals: to pandas a column of whole numbers with gaps is one of floats."""
+"""Keys that a text file writes with decimals, because pandas holds a column of whole numbers with gaps as floats."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from training.data.chunks import chunks_of, read_chunk, with_decimal_points
 from training.data.input_files import InputFile
 
-# All that pandas writes of a column of floats, and what shows that a column is one: 17.0, 1e+16.
+# Any cell that pandas writes for a column of floats, and the cells that show that a column is one: 17.0, 1e+16.
 _NUMBER = r"^[+-]?(\d+(\.\d+)?(e[+-]\d+)?|inf)$"
 _WHOLE_FLOAT = r"^[+-]?\d+(\.0|(\.\d+)?e\+\d+)$"
 _IS_FLOAT = r"[.ei]"
@@ -17,7 +17,8 @@ _IS_FLOAT = r"[.ei]"
 def decimal_keys(parts: Sequence[InputFile], columns: Collection[str], chunk_rows: int) -> frozenset[str]:
     """The columns of text files whose cells are all numbers or empty, some of them whole floats as pandas writes them.
 
-    All rows decide it, so that a key is spelled the same way in every chunk. In Parquet a text is a text.
+    All rows decide this, so that a key is spelled the same way in every chunk. Parquet files have no such columns,
+    because their values are typed.
     """
     open_columns, written = set(columns), set[str]()
     if any(part.dialect is None for part in parts):
@@ -37,7 +38,7 @@ def decimal_keys(parts: Sequence[InputFile], columns: Collection[str], chunk_row
 
 
 def with_numbers(rows: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
-    """The rows with the floats in some columns of `decimal_keys` as such; other cells, as 0017, stay texts."""
+    """The rows, with floats in some columns of `decimal_keys` as floats; other cells, such as 0017, stay texts."""
     for name in columns:
         is_float = rows[name].str.contains(_IS_FLOAT).fillna(value=False).astype(bool)
         cells = rows[name].astype(object)

@@ -29,7 +29,7 @@ _SHOWN = 3
 
 
 class UsedError(DataError):
-    """Raised when there is nothing new: every row is in the data already."""
+    """Raised when every row is already in the data, so that there is nothing new."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Appended:
 def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
     """Rewrite the scorer's data file with the sound rows of another file appended.
 
-    Undeclared columns are kept where the data file has them. Raises DataError, and leaves the file unchanged, where
-    a line cannot be read, declared columns are missing, a label is wrong, too many rows break the contract, times are
-    impossible or in another format than in the file, or rows are repeated or in the data already; UsedError where all
-    of them are.
+    Undeclared columns are kept if the data file has them. Raises DataError, and leaves the file unchanged, if a line
+    cannot be read, declared columns are missing, a label is wrong, too many rows break the contract, times are
+    impossible or in another format than in the file, or rows are repeated or already in the data. Raises UsedError if
+    all rows are already in the data.
     """
     path, columns = Path(scorer.data), declared_columns(scorer)
     if path.is_dir():
@@ -81,7 +81,7 @@ def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
 
 
 def _refuse_repeated(rows: pd.DataFrame, scorer: ScorerDeclaration) -> None:
-    """Raise DataError where two of the new rows have the same id or, without an id, the same values."""
+    """Raise DataError if two of the new rows have the same id or, without an id, the same values."""
     ids = as_text(rows[scorer.id]) if scorer.id else pd.Series(None, index=rows.index, dtype=object)
     is_repeated = ids.duplicated().where(ids.notna(), rows.duplicated())
     if is_repeated.any():
@@ -89,7 +89,7 @@ def _refuse_repeated(rows: pd.DataFrame, scorer: ScorerDeclaration) -> None:
 
 
 def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDeclaration) -> None:
-    """Raise DataError where no row is sound, or the data have one already: by its id or, without an id, its values."""
+    """Raise DataError if no row is sound, or if the data already have one, by its id or, without an id, its values."""
     if clean.empty:
         raise DataError("no row keeps the contract")
     ids = clean[scorer.id] if scorer.id else pd.Series(None, index=clean.index, dtype=object)
@@ -118,7 +118,7 @@ def _examples(ids: pd.Series) -> str:
 
 
 def _time_text(values: pd.Series) -> pd.Series:
-    """Times as the text that a CSV has of them."""
+    """Times as a CSV writes them."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return values.map(pd.Timestamp.isoformat, na_action="ignore").astype(object)
     if values.dtype == object:
@@ -127,7 +127,7 @@ def _time_text(values: pd.Series) -> pd.Series:
 
 
 def _require_times(text: pd.Series, seconds: pd.Series, existing: pd.Series, path: Path) -> None:
-    """Raise DataError where `prepare` could not read the new times beside the existing ones, or would misread them."""
+    """Raise DataError if a new time is in the future, or if `prepare` would misread it beside the existing ones."""
     name = existing.name
     existing_seconds = check_time(existing)
     latest = float(seconds.max())
@@ -149,7 +149,7 @@ def _require_times(text: pd.Series, seconds: pd.Series, existing: pd.Series, pat
 
 
 def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:
-    """Write the file's own bytes, then the new rows unchanged, as the file separates and encodes its own."""
+    """Write the file's own bytes, then the new rows unchanged, with the file's delimiter and encoding."""
     raw = raw.assign(**{scorer.time: _time_text(raw[scorer.time])})
     (part,) = read_input_files(path)
     dialect = part.dialect or Dialect()
@@ -165,7 +165,7 @@ def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Score
     content = path.read_bytes()
     encoding = dialect.encoding
     if encoding == "utf-16":
-        # Without a second byte order mark.
+        # These encodings write no second byte order mark.
         encoding = "utf-16-be" if content.startswith(BOM_UTF16_BE) else "utf-16-le"
     end = "" if content.endswith("\n".encode(encoding)) else "\n"
     try:
@@ -179,7 +179,7 @@ def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Score
 def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:
     """Write the file's row groups one by one, then the new rows in the types of its columns."""
     source = pq.ParquetFile(path)
-    # Without pandas's metadata, which counts the rows; Arrow's types are stored where the file stores them.
+    # Without pandas's metadata, which counts the rows; Arrow's schema is stored only if the file stores it.
     schema, stores_schema = source.schema_arrow.remove_metadata(), b"ARROW:schema" in (source.metadata.metadata or {})
     columns = [_column(field, raw, clean, scorer) for field in schema]
     compression = source.metadata.row_group(0).column(0).compression
@@ -190,7 +190,7 @@ def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: Sc
 
 
 def _column(field: pa.Field, raw: pd.DataFrame, clean: pd.DataFrame, scorer: ScorerDeclaration) -> pa.Array:
-    """A column of the new rows in the type that the file has; null where the new rows lack it."""
+    """A column of the new rows in the file's type; null if the new rows lack it."""
     if field.name not in raw:
         return pa.nulls(len(clean), field.type)
     is_date = field.name in scorer.fields and scorer.fields[field.name].type == "date"

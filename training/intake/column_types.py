@@ -21,25 +21,25 @@ from training.intake.time_column import STAMPS, TIME_WORDS, timestamps_of
 from training.intake.written_dates import are_times_of_day, read_dates
 
 ID_SHARE = 0.9
-# The default of a category field's min_rows, of the rows that a model learns from: the earliest TRAIN of a file.
+# The default of a category field's min_rows, and the share of a file's rows, the earliest, that a model learns from.
 MIN_ROWS, TRAIN = 20, 0.8
 MAX_LEVELS_PER_FIELD = 100
-# An id of which fewer rows have one of the levels that are learned tells a model nothing of most rows.
+# If a smaller share of the rows has one of the levels that are learned, an id tells a model nothing about most rows.
 MIN_LEARNED = 0.5
 LONGEST_CATEGORY = 256
-# 2000-01-01: later whole numbers in a column with a name of TIME_WORDS are timestamps.
+# 2000-01-01: larger numbers are timestamps if the column's name has one of TIME_WORDS.
 EARLIEST_TIMESTAMP = 946_684_800
-# A monotone column with at least as many distinct values is an order of rows, not a measure.
+# A monotone column with at least this many distinct values is an order of rows, not a measure.
 MIN_ORDERED = 100
-# With a larger share of texts like 00501 a column holds codes, not numbers.
+# With a larger share of texts like 00501, a column holds codes, not numbers.
 MAX_LEADING_ZEROS = 0.01
-# Whole numbers of nine digits and more are codes, not measures; with fewer rows for each they are ids.
+# Whole numbers of nine or more digits are codes, not measures; with fewer rows than MIN_REPEATS for each, they are ids.
 SMALLEST_CODE, LARGEST_CODE = 1e8, 1e25
 MIN_REPEATS = 10
 MOST_SHOWN, LONGEST_SHOWN = 3, 40
 WARNING = "WARNING: "
 NO_AMOUNTS = "its whole numbers are codes, not amounts of something"
-# Codes of currencies, as a word in a column's name, but for those that are words of English or German.
+# Currency codes that are also English or German words, and those that count as currencies in a column's name.
 _WORDS = "all top cup pen mop nio cop ron bam mad sos gel sek std"
 NO_CURRENCY = frozenset(_WORDS.split())
 CURRENCY_WORDS = frozenset(map(str.casefold, CODES)) - NO_CURRENCY - {"try"}
@@ -57,7 +57,7 @@ MEASURE_WORDS = frozenset(_MEASURES.split())
 ID_WORDS = frozenset(
     ("guid", "hash", "id", "idx", "index", "key", "no", "nr", "number", "ref", "reference", "row", "uuid")
 )
-# Whole numbers under these names stand for somebody or something; more of one is not more of anything.
+# Whole numbers in columns with these names stand for somebody or something; a larger one is not more of anything.
 _CODES = "bin code fips iin mcc naics plz postal postcode sic zip zipcode"
 _ENTITIES = """
     account acct acquirer agent beneficiary branch buyer card cardholder cashier city client cliente compte counterparty
@@ -68,22 +68,22 @@ _ENTITIES = """
 NOT_MONEY_WORDS = MEASURE_WORDS | ID_WORDS | {"bin", "code"}
 CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
 SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
-# But not under a name with these: is_new_device, cards_per_user.
+# But not if the name also has one of these, as is_new_device and cards_per_user do.
 NO_CODE_WORDS = MEASURE_WORDS | {"by", "is", "has", "new", "distinct", "unique", "same", "of", "per"}
-# customerid, which has no sign of where a word ends.
+# Such as customerid, which does not show where a word ends.
 _GLUED_ID = rf"({'|'.join(_ENTITIES.split())})(id|no|nr|num|number)"
 # A float above 1e16 as pandas writes it into a CSV.
 _LARGE_FLOAT = r"^[+-]?\d+(?:\.\d+)?e\+\d+$"
 _DATE_KINDS = {"date", "datetime", "Timestamp"}
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
-# Names of columns with names of people.
+# Names of columns that hold names of people.
 _PEOPLE = "firstname lastname fullname surname forename vorname nachname prenom apellido cognome"
 PEOPLE_WORDS = frozenset(_PEOPLE.split())
 PEOPLE_NAMES = (
     *({word} for word in ("first", "last")),
     *({word, "name"} for word in ("first", "last", "full", "family")),
 )
-# What values that no request can carry are called.
+# What to call values that no request can carry.
 _OBJECTS = {
     "bytes": "binary data",
     "dict": "nested records",
@@ -92,13 +92,13 @@ _OBJECTS = {
     "time": "times of day",
     "tuple": "lists",
 }
-# One number with a little beside it.
+# One number with a few other characters before and after it.
 _AMOUNT = r"\D{0,8}\d[\d\s.,']*\D{0,8}"
 # Letters right before digits, such as T1020000000.
 _LETTERED_CODE = r"\pL+[-_/]?\d+"
-# Digits with commas that are in no usual place, such as 1,23,456.78.
+# Digits with commas in unusual places, such as 1,23,456.78.
 _ODD_NUMBER = r"[+-]?\d{1,3}(?:[., ]\d{2,3})*,\d{2,3}(?:[.,]\d+)?"
-# Texts that name somebody; a model would learn these by heart.
+# Texts that identify somebody; a model would memorise these.
 _PERSONAL = {
     "IP or MAC addresses": r"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){4,7}",
     "e-mail addresses": r"[^@\s]+@[^@\s]+\.[^@\s]+",
@@ -109,7 +109,7 @@ _PERSONAL = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its declared field, None where it is left out; its values in that type; a notice for the user."""
+    """One column: its declared field, None if it is left out; its values in that type; a notice for the user."""
 
     field: DeclaredField | None
     typed: pd.Series
@@ -161,7 +161,7 @@ def _flag(truth: pd.Series) -> Column:
 
 
 def _constant(typed: pd.Series) -> str:
-    """Why a column carries no information, "" where it does; a single value with gaps carries that of a flag."""
+    """Why a column carries no information, "" if it does; a single value with gaps is as informative as a flag."""
     if typed.isna().all():
         return "left out, it is empty"
     first = typed.iloc[0]
@@ -185,7 +185,7 @@ def _text(texts: pd.Series, column: str, *, is_text: bool) -> Column:
 
 
 def _why_no_number(read: ReadNumbers, present: pd.Series, column: str) -> str:
-    """Why texts that look like numbers are not read as such, "" where they do not look so."""
+    """Why texts that look like numbers are not read as such, "" if they do not look like numbers."""
     n_numbers = int(read.numbers.notna().sum())
     shown = read.words.index[0] if len(read.words) else ""
     are_amounts = _is_money(words_of(column)) and not _are_mostly(_LETTERED_CODE, present)
@@ -205,13 +205,13 @@ def _are_mostly(pattern: str, texts: pd.Series) -> bool:
 
 
 def _noted(column: Column, *notices: str) -> Column:
-    """A column with more to tell about it; why it is left out comes first."""
+    """A column with more notices; the reason why it is left out comes first."""
     ordered = (*notices, column.notice) if column.field else (column.notice, *notices)
     return replace(column, notice="; ".join(filter(None, ordered)))
 
 
 def _missing(read: ReadNumbers) -> list[str]:
-    """What is told of cells that are not numbers and become missing."""
+    """Notices of the cells that are not numbers and become missing."""
     is_token = (read.words > 1) & (len(read.words) <= MOST_TOKENS)
     tokens = pd.concat([read.nothing[read.nothing.index.str.strip() != ""], read.words[is_token]])
     strays = read.words[~is_token]
@@ -252,7 +252,7 @@ def _category(texts: pd.Series) -> Column:
 
 
 def _no_category(present: pd.Series, counts: pd.Series) -> str:
-    """Why texts are not a category, "" where they are; `counts` says how often each occurs."""
+    """Why texts are not a category, "" if they are; `counts` says how often each occurs."""
     distinct = counts.index
     if distinct.str.fullmatch(_UUID, case=False).mean() > NUMERIC_SHARE:
         return f"left out, it is an id, as in {distinct[0]}"
@@ -290,12 +290,12 @@ def _are_dates(distinct: pd.Index) -> bool:
     try:
         return bool((read_dates(sample, "")[0].notna() | is_unset).mean() > NUMERIC_SHARE)
     except DataError:
-        # Dates of two orders.
+        # They are dates, some with the day first and others with the month first.
         return True
 
 
 def _are_date_numbers(present: pd.Series) -> bool:
-    """Whether numbers spell dates with their digits, or are timestamps of our days."""
+    """Whether numbers spell dates with their digits, or are timestamps from 2000 to 2100."""
     low, high = present.min(), present.max()
     ranges = [
         *((first, last) for layout, first, last in STAMPS if "%d" in layout),
@@ -327,7 +327,7 @@ def _dates(values: pd.Series, column: str = "") -> Column:
 def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
     """A column of numbers as a count, money, number or category, or the reason why it is left out."""
     typed, words = read.numbers, words_of(column)
-    # "TOP 10" are no Tongan dollars, unless the column is one of amounts.
+    # "TOP 10" does not mean 10 Tongan pa'anga, whose code is TOP, unless the column holds amounts.
     n_marked = sum(n for mark, n in read.currencies.items() if (currency_of(mark) or "-").casefold() not in NO_CURRENCY)
     is_money = _is_money(words) or n_marked * 2 > typed.notna().sum()
     present = typed[np.isfinite(typed)]
@@ -363,7 +363,7 @@ def _is_money(words: set[str]) -> bool:
 
 
 def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
-    """The currency of an amount, None where it is unknown, and what is told where there are several."""
+    """The currency of a column of amounts, None if it is unknown, and a warning if there are several."""
     in_name = words & CURRENCY_WORDS
     named = next(iter(in_name)).upper() if len(in_name) == 1 else None
     codes = Counter[str]()
@@ -383,7 +383,7 @@ def _is_code(present: pd.Series, column: str) -> bool:
     if (present.abs().between(SMALLEST_CODE, LARGEST_CODE)).mean() > NUMERIC_SHARE:
         return True
     words, last = words_of(column), last_word_of(column)
-    # "account number" is a code, and "number of accounts" is none.
+    # "account number" is a code, but "number of accounts" is not.
     is_named = last in CODE_WORDS | {"id"} or (last in ID_WORDS | SIDES and bool(words & CODE_WORDS))
     is_named = is_named or re.fullmatch(_GLUED_ID, last) is not None
     return is_named and not words & NO_CODE_WORDS and present.nunique() > 2  # noqa: PLR2004 - a flag
@@ -413,7 +413,7 @@ def code_column(original: pd.Series, present: pd.Series, what: str = NO_AMOUNTS)
 
 
 def _why_not_learned(counts: pd.Series, frequent: pd.Series) -> str:
-    """Why the levels of an id are not learned, and what could be; `counts` are those of all levels."""
+    """Why the levels of an id are not learned, and what could use it; `counts` has the rows of each level."""
     values = f"{len(counts):,} values"
     why = f"hardly any of its {values} occurs {MIN_ROWS} times in the rows to learn from"
     if len(frequent):
@@ -423,7 +423,7 @@ def _why_not_learned(counts: pd.Series, frequent: pd.Series) -> str:
 
 
 def _no_measure(present: pd.Series, words: set[str]) -> str:
-    """Why numbers are not a measure (an id, the number of a row), "" where they may be."""
+    """Why numbers are not a measure (an id, a row number), "" if they may be one."""
     low, high = present.min(), present.max()
     if not (present % 1 == 0).all():
         return ""

@@ -10,7 +10,7 @@ _CODES = """
     ZAR ZMW ZWL
 """
 CODES = frozenset(_CODES.split())
-# What people write instead; no code where a sign stands for several currencies.
+# What people write instead of a code; "" if it stands for several currencies.
 SIGNS = {
     "$": "USD",
     "us$": "USD",
@@ -59,6 +59,6 @@ SIGNS = {
 
 
 def currency_of(mark: str) -> str:
-    """The code of a currency by its code or sign, "" where several currencies have that sign."""
+    """The code of a currency by its code or sign, "" if the sign is unknown or stands for several currencies."""
     plain = mark.strip().rstrip(".").casefold()
     return plain.upper() if plain.upper() in CODES else SIGNS.get(plain, "")

@@ -1,4 +1,4 @@
-"""The columns of dates in a user's file: of use where each row has a time at which the date has an age."""
+"""The date columns of a user's file: useful if each row has a time, because a date then has an age."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,24 +14,24 @@ from training.errors import counted
 from training.intake.column_types import Column
 from training.intake.field_names import fitting_name
 
-# Where more dates of the frauds, or of the other rows, are after the row's time, they are known only later; fewer are
-# slips, and become missing without telling the frauds from the others.
+# If a larger share of the dates, of the frauds or of the other rows, is after the row's time, such dates become known
+# only later. Fewer are slips; they become missing, which hardly tells frauds from other rows.
 MOST_AFTER = 0.01
-# In a shorter period an hour or a day of the week tells when a row was, and not what is usual then.
+# In a shorter period (in days), an hour or a day of the week tells when a row was, not what is usual at such times.
 DAYS_OF_HOURS, DAYS_OF_WEEKDAYS = 7, 28
-# With fewer different ones the times are coarser than that, as days or months are.
+# With fewer different hours or weekdays, the times are coarser than these, for example days or months.
 FEWEST_HOURS, FEWEST_WEEKDAYS = 12, 5
 
 
 def seconds_of_times(timestamps: pd.Series) -> pd.Series | None:
-    """The rows' times in seconds since 1970; None where they count something else, such as rows."""
+    """The rows' times in seconds since 1970; None if they count something else, such as rows."""
     if pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
         return date_seconds(timestamps)
     return timestamps if timestamps.median() >= EARLIEST_DATE else None
 
 
 def with_ages(columns: Mapping[str, Column], timestamps: pd.Series, is_fraud: pd.Series) -> dict[str, Column]:
-    """The columns; one of dates stays a field where the dates have an age at the rows' times, which tells something."""
+    """The columns; a date column stays a field only if its age at the rows' times carries information."""
     seconds = seconds_of_times(timestamps)
     return {
         name: _aged(column, seconds, is_fraud) if column.field and column.field.type == "date" else column
@@ -59,7 +59,7 @@ def _aged(column: Column, seconds: pd.Series | None, is_fraud: pd.Series) -> Col
 
 
 def time_features(timestamps: pd.Series, time: str, taken: set[str]) -> dict[str, DerivedFeature]:
-    """The features of the time that suit the rows: the hour and the day of the week where rows have many of them."""
+    """The time features that suit the rows: the hour and the day of the week, if the rows have many different ones."""
     seconds = seconds_of_times(timestamps)
     if seconds is None:
         return {}

@@ -12,7 +12,7 @@ LONGEST_NAME = 64
 
 
 def fitting_name(column: str, taken: Collection[str]) -> str:
-    """A valid field name: the column's own where it is valid, else its letters and digits in snake case.
+    """A valid field name: the column's own if it is valid, else its letters and digits in snake case.
 
     >>> fitting_name("Transaction Amount ($)", ()), fitting_name("V1", ()), fitting_name("copy", ())
     ('transaction_amount', 'V1', 'copy_value')
@@ -46,7 +46,7 @@ def words_of(column: str) -> set[str]:
 
 
 def last_word_of(column: str) -> str:
-    """The last word of a column's name, which says what it holds: the amt in TransactionAmt; "" where there is none."""
+    """The last word of a column's name, which says what it holds: the amt in TransactionAmt; "" if there is none."""
     return ["", *_words(column)][-1]
 
 

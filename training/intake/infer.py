@@ -28,7 +28,7 @@ from training.intake.repeated_rows import repeated_rows
 from training.intake.time_column import read_timestamps
 from training.intake.unordered import unordered_columns
 
-# From this share on it is told how many rows have a value that is not learned.
+# Above this share, a notice says how many rows have a value that is not learned.
 MOSTLY_OTHER = 0.5
 MAX_LEVELS = 1_000
 IDS = "its whole numbers seem to be ids, because each has rows of its own kind, whatever those of the next are"
@@ -42,23 +42,23 @@ class Inferred:
     """The fields, the time (timestamps or seconds) and the label (int8)."""
     fields: dict[str, DeclaredField]
     features: dict[str, DerivedFeature]
-    """The features of the time that suit the rows."""
+    """The features computed from the time, such as the hour, that suit the rows."""
     columns: dict[str, str]
-    """Per field, and per column that is left out but has texts, its name in the file."""
+    """The name in the file of each field, and of each column of texts that is left out."""
     label: str
     time: str
     bad_times: float
     """The share of the rows whose time cannot be read."""
     notices: list[str]
     texts: dict[str, pd.Series]
-    """By field name the texts of the columns that are categories or left out, from which keys are chosen."""
+    """The texts of the columns that are categories or left out, by field name; history keys are chosen from these."""
     history: History | None = None
 
 
 def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = False) -> Inferred:
     """The declaration that suits a table; with `is_text` its numbers are written as text, as in a CSV.
 
-    `label` is a column or an expression over columns. Raises DataError, naming column, value and remedy.
+    `label` is a column or an expression over columns. Raises DataError with the column, the value and a remedy.
     """
     if time is not None:
         require_column(time, rows, "TIME is")
@@ -86,7 +86,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         shown = ", ".join(renamed[:MOST_NAMES_SHOWN]) + ", ..." * (len(renamed) > MOST_NAMES_SHOWN)
         notices.append(f"{counted(len(renamed), 'column is', 'columns are')} renamed: {shown}")
     typed = {names[name]: column.typed for name, column in kept.items()}
-    # Ids are no features, but may be keys of a history.
+    # Ids are not features, but may be keys of a history.
     left_out = [name for name, column in inferred.items() if not column.field and is_string_dtype(column.typed.dtype)]
     if not kept and not left_out:
         raise DataError("no column is left to learn from: " + "; ".join(notices))
@@ -114,14 +114,14 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
 
 def _row_order(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     """The number of each row as its time, and a notice that says so."""
-    # The place in the file, also where rows before it are left out.
+    # The position in the file, even if earlier rows are left out.
     return pd.Series(rows.index.to_numpy(np.float64), index=rows.index), [
         "no TIME given: the split is by row order; if the rows are not in order of time, the metrics are too good"
     ]
 
 
 def _unordered_ids(columns: dict[str, Column], timestamps: pd.Series, is_fraud: pd.Series) -> dict[str, Column]:
-    """As codes, the columns that would be counts but hold ids, by how their values go with the other columns."""
+    """The columns that look like counts but hold ids, judged by how they relate to the other columns, as codes."""
     fields = {name: column.field for name, column in columns.items() if column.field}
     numbers = {name: columns[name].typed for name, field in fields.items() if field.type in NUMERIC_TYPES}
     counts = [name for name in numbers if fields[name].type == "count"]
@@ -130,7 +130,7 @@ def _unordered_ids(columns: dict[str, Column], timestamps: pd.Series, is_fraud: 
 
 
 def _column_notices(columns: dict[str, Column]) -> list[str]:
-    """What is to be told of the columns, a warning with its word first."""
+    """The notices of the columns; one with a warning begins with that word."""
     notices = []
     for name, column in columns.items():
         warning = WARNING if WARNING in column.notice else ""
@@ -140,7 +140,7 @@ def _column_notices(columns: dict[str, Column]) -> list[str]:
 
 
 def _rare_levels(fields: dict[str, DeclaredField], typed: dict[str, pd.Series], is_training: pd.Series) -> list[str]:
-    """Notices of the fields of which most rows have a value that is too rare to learn from."""
+    """Notices of the fields in which most rows have a value that is too rare to learn from."""
     notices = []
     for name, field in fields.items():
         if field.type != "category":

@@ -32,7 +32,7 @@ FRAUD_WORDS = ("fraud", "chargeback", "scam", "illicit", "bad")
 YES_WORDS = ("yes", "y", "t", "positive")
 # A column of 0 and 1 may hold a larger share of other values only if they say that the label is unknown.
 MAX_STRAYS = 0.01
-# With more values a column is no list of classes.
+# With more values, a column does not hold classes.
 MANY_VALUES = 50
 _ALLOWED = (
     ast.Expression,
@@ -57,7 +57,7 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 _EQUALITIES = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
-# A text, in which a backtick is only a backtick, or a column in backticks.
+# A quoted text, in which a backtick has no special meaning, or a column in backticks.
 _QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`((?:[^`]|``)+)`""", re.DOTALL)
 
 
@@ -71,13 +71,13 @@ class Comparison:
     texts: tuple[str, ...]
     """The texts that the expression names."""
     is_undecided: pd.Series
-    """Which rows hold nothing, or say that the label is not known yet, or hold something that is no label."""
+    """Which rows hold nothing, say that the label is not known yet, or hold something that is not a label."""
 
 
 def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], list[str]]:
     """Whether each row is a fraud (boolean, NA where that is unknown), the columns that decide it, and notices.
 
-    Raises DataError where `label` is neither a column of 0 and 1 nor a comparison, or has one class only.
+    Raises DataError if `label` is neither a column of 0 and 1 nor a comparison, or if it has only one class.
     """
     notices = []
     if label in rows:
@@ -101,7 +101,7 @@ def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], lis
 
 
 def _require_classes(values: pd.Series, is_fraud: pd.Series) -> None:
-    """Raise DataError where a column does not hold 0 and 1, but for unknown labels and a few values that are none."""
+    """Raise DataError unless a column holds 0 and 1, apart from unknown labels and a few values that are not labels."""
     wrong = is_fraud.isna() & ~is_missing(values)
     strays = wrong & ~says_unknown(values)
     if strays.sum() > MAX_STRAYS * len(values) or (wrong.any() and is_fraud.nunique() < len(CLASSES)):
@@ -122,7 +122,7 @@ def _explain_label(values: pd.Series, wrong: pd.Series) -> str:
 
 
 def suggested_label(values: pd.Series) -> str:
-    """An expression over a column by which some rows are frauds and others are not; "" where there is none."""
+    """An expression over a column that makes some rows frauds and others not; "" if none is found."""
     column = str(values.name)
     present = values[~(is_missing(values) | is_no_label(values))]
     labelled = present[~says_unknown(present)]
@@ -139,7 +139,7 @@ def suggested_label(values: pd.Series) -> str:
 
 
 def _candidates(column: str, distinct: list[Any], *, has_gaps: bool) -> list[str]:
-    """Expressions that may say what a fraud is, the likeliest first."""
+    """Expressions that may define a fraud, the most likely first."""
     equalities = [f"{column} == {_literal(value)}" for value in _likely_frauds(distinct)[:MANY_VALUES]]
     if not distinct or not isinstance(distinct[0], float):
         return [f"{column} is not None", *equalities] if has_gaps and len(distinct) > MANY_VALUES else equalities
@@ -152,7 +152,7 @@ def _candidates(column: str, distinct: list[Any], *, has_gaps: bool) -> list[str
 
 
 def _likely_frauds(distinct: list[Any]) -> list[Any]:
-    """The values of a label, first those whose words say fraud, then those that say yes."""
+    """The values of a label: first those with a word for fraud, then those that mean yes, then the others."""
 
     def rank(value: object) -> int:
         text = str(value).strip().lower()
@@ -174,7 +174,7 @@ def quoted_name(column: str) -> str:
 
 
 def _literal(value: object) -> str:
-    """A constant of an expression; whole numbers as whole numbers."""
+    """A value as a constant of an expression; whole numbers without decimals."""
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() else repr(value)
     return json.dumps(str(value), ensure_ascii=False)
@@ -190,7 +190,7 @@ def typed_label(expression: str) -> str:
 
 
 def _unnamed_values(is_fraud: pd.Series, compared: dict[str, Comparison]) -> list[str]:
-    """Which values of a column count as legitimate, or as frauds, without being named, where there are several."""
+    """Notices of the values that count as legitimate, or as frauds, without being named, if there are several."""
     notices = []
     for name, comparison in compared.items():
         notices += _other_spellings(name, comparison)
@@ -202,7 +202,7 @@ def _unnamed_values(is_fraud: pd.Series, compared: dict[str, Comparison]) -> lis
 
 
 def _other_spellings(name: str, comparison: Comparison) -> list[str]:
-    """A warning of values that differ from those that the expression names by case or blanks alone."""
+    """A warning about values that differ only in case or blanks from those that the expression names."""
     if not comparison.texts:
         return []
     unnamed = as_text(comparison.column[~comparison.is_named]).dropna()
@@ -221,7 +221,7 @@ def _other_spellings(name: str, comparison: Comparison) -> list[str]:
 
 
 def _left_out(is_fraud: pd.Series, rows: pd.DataFrame, columns: list[str], label: str) -> list[str]:
-    """A notice for each reason why rows have no known label: it is not known yet, or is none, or is missing."""
+    """A notice for each reason why rows have no known label: it is not known yet, is not a label, or is missing."""
     notices, is_told = [], pd.Series(data=False, index=is_fraud.index)
     for column in columns:
         values = rows[column]
@@ -245,7 +245,7 @@ def _left_out(is_fraud: pd.Series, rows: pd.DataFrame, columns: list[str], label
 
 
 def _unknown_labels(values: pd.Series, label: str, *, is_column: bool) -> str:
-    """What rows say whose label is not known, and the LABEL by which the most frequent of them are legitimate."""
+    """A notice of the values that mean an unknown label, with a LABEL that counts the main one as legitimate."""
     word = str(values.value_counts().index[0])
     decided = f"{quoted_name(label)} == 1" if is_column else label
     decided = f"({decided})" if re.search(r"\bor\b", decided) else decided
@@ -260,8 +260,8 @@ def _unknown_labels(values: pd.Series, label: str, *, is_column: bool) -> str:
 def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
     """The truth of an expression per row, NA where a missing value leaves it unknown (Kleene 1938), and its columns.
 
-    It may contain columns (in backticks where they are not Python names), constants, comparisons, and, or, not; it is
-    never run as code. Raises DataError for anything else.
+    It may contain columns (in backticks if they are not Python names), constants, comparisons, `and`, `or` and `not`;
+    it is never run as code. Raises DataError for anything else.
     """
     tree = _parsed(expression, rows)
     return _truth(tree, rows, _comparisons(tree, rows)), _columns(tree)
@@ -300,7 +300,7 @@ def _parsed(expression: str, rows: pd.DataFrame) -> ast.expr:
 
 
 def _unquoted(expression: str, rows: pd.DataFrame) -> str:
-    """The column that an expression has without the backticks that it needs, and how it is right; "" without one."""
+    """A hint about a column that lacks the backticks it needs, with the correct expression; "" if there is none."""
     in_need = [column for column in map(str, rows) if column in expression and quoted_name(column) != column]
     if not in_need or "`" in expression:
         return ""
@@ -329,7 +329,7 @@ def _comparisons(tree: ast.expr, rows: pd.DataFrame) -> dict[str, Comparison]:
 
 
 def _constant_of(node: ast.expr) -> Any:  # noqa: ANN401 - a constant of any type
-    """The value of a constant; None for what is none, which is refused where it is compared."""
+    """The value of a constant; None for anything else, which is refused when it is compared."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -337,14 +337,18 @@ def _constant_of(node: ast.expr) -> Any:  # noqa: ANN401 - a constant of any typ
 
 
 def _comparison(values: pd.Series, named: list[Any]) -> Comparison:
-    """A column, given the constants with which it is compared: they decide, and so does what is no word for unknown."""
+    """The comparison of a column with the constants `named`.
+
+    A row is undecided if its value is missing, or if it is not named and either says that the label is unknown or is
+    not a label.
+    """
     nothing, is_stray = is_missing(values), is_no_label(values)
     is_named = pd.Series(data=False, index=values.index)
     for constant in named:
         is_named |= _matches(values, constant)
     is_unknown = says_unknown(values) & ~is_named
     others = values[~(is_named | is_unknown | is_stray | nothing)]
-    # Where an account is either closed or open, open is a class, not a label that is not known yet.
+    # If every account is either closed or open, open is a class, not a label that is not known yet.
     is_a_class = others.empty and values[is_named].nunique() < len(CLASSES)
     texts = tuple(constant for constant in named if isinstance(constant, str))
     return Comparison(values, is_named, texts, nothing | (is_stray & ~is_named) | (is_unknown & (not is_a_class)))
@@ -376,7 +380,7 @@ def _refusal(node: ast.AST) -> DataError:
 def _compared(
     left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame, compared: dict[str, Comparison]
 ) -> pd.Series:
-    """One comparison, its left side a column: NA where a side is missing."""
+    """The truth of one comparison per row, of which one side must be a column; NA where a side is missing."""
     if not isinstance(left, ast.Name) and isinstance(right, ast.Name):
         mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
         left, op, right = right, mirrored.get(type(op), type(op))(), left
@@ -411,7 +415,7 @@ def _compared(
 
 
 def _equal(comparison: Comparison, constant: object) -> pd.Series:
-    """Where a column equals a constant; NA where the column does not decide it."""
+    """Which rows of a column equal a constant; NA where the column leaves that undecided."""
     is_undecided = comparison.is_undecided
     if isinstance(constant, bool):
         is_undecided |= as_truth(comparison.column).isna()
@@ -419,7 +423,7 @@ def _equal(comparison: Comparison, constant: object) -> pd.Series:
 
 
 def _matches(values: pd.Series, constant: object) -> pd.Series:
-    """Which values are a constant; numbers as numbers, texts as texts."""
+    """Which values equal a constant; numbers are compared as numbers, texts as texts."""
     if isinstance(constant, bool):
         return (as_truth(values) == constant).fillna(value=False).astype(bool)
     if isinstance(constant, int | float):

@@ -1,4 +1,4 @@
-"""When the frauds of a file happened: no window without a fraud is trained on, and long gaps are told."""
+"""Checks when the frauds of a file happened: a window without frauds is refused, and long gaps are reported."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,18 +12,18 @@ from training.intake.infer import Inferred
 from training.params import Split
 from training.run.matrix import Floats, Labels
 
-# A gap in which so many frauds would be usual is no chance.
+# A gap in which this many frauds would be usual is not due to chance.
 MOST_MISSED = 20
-# There are many gaps between frauds, but only two ends, where labels are usually lacking.
+# The limit is lower at the two ends, where labels are often lacking, than for the many gaps between frauds.
 MOST_MISSED_AT_AN_END = 10
-# With so many neighbouring rows of one class for each change of the class, the rows are sorted by it.
+# With at least this many rows of the rarer class for each change of class, the rows are sorted by class.
 SORTED_ROWS = 20
 
 
 def check_label_times(inferred: Inferred, split: Split, *, has_time: bool) -> list[str]:
     """Notices of long periods without a fraud.
 
-    Raises DataError where the rows are sorted by the label instead of by time, or a window would have no fraud.
+    Raises DataError if the rows are sorted by the label instead of by time, or a window would have no fraud.
     """
     rows = inferred.rows
     times = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
@@ -36,12 +36,12 @@ def check_label_times(inferred: Inferred, split: Split, *, has_time: bool) -> li
 
 
 def _shown(seconds: float, *, has_time: bool) -> str:
-    """A time; without TIME, where the number of a row stands for it, that row as users count it."""
+    """A time as text; without TIME, the row number that stands for it, counted from 1 as users do."""
     return timestamp_text(seconds).replace("T", " ") if has_time else f"row {seconds + 1:,.0f}"
 
 
 def _require_unsorted(seconds: Floats, labels: Labels) -> None:
-    """Raise DataError where the rows, in the order of the file, are sorted by their label."""
+    """Raise DataError if the rows, in the order of the file, are sorted by their label."""
     frauds = np.flatnonzero(labels == 1)
     n_changes = np.count_nonzero(np.diff(labels))
     if n_changes * SORTED_ROWS > min(len(frauds), len(labels) - len(frauds)):
@@ -54,7 +54,7 @@ def _require_unsorted(seconds: Floats, labels: Labels) -> None:
 
 
 def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time: bool) -> None:
-    """Raise DataError, with the times, where the rows to train on, calibrate or test on are of one class."""
+    """Raise DataError, with the times, if the rows to train, calibrate or test on are of one class."""
     frauds = seconds[labels == 1]
     first, last, latest = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
     of = "of" if has_time else "in"
@@ -84,8 +84,8 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
 
 
 def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:
-    """A sentence for each period in which many frauds would be usual and not one is."""
-    # Rows at the time of a fraud are in no gap, in whatever order they stand.
+    """A sentence for each period in which many frauds would be usual but there is none."""
+    # Rows at the time of a fraud are in no gap, whatever their order.
     frauds = np.unique(seconds[labels == 1])
     n_frauds = int(labels.sum())
     for before, after in pairwise([-np.inf, *frauds.tolist(), np.inf]):

@@ -1,4 +1,4 @@
-"""What the values of a label column say: nothing, that the label is not known yet, or something that is no label."""
+"""Which values of a label column are missing, say that the label is not known yet, or are not labels."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ SHOWN = 5
 
 
 def is_missing(values: pd.Series) -> pd.Series:
-    """Which values are missing, or an empty text."""
+    """Which values are missing or empty texts."""
     return values.isna() | (values.astype(object) == "")
 
 
@@ -53,7 +53,7 @@ def is_no_label(values: pd.Series) -> pd.Series:
 
 
 def _distinct_texts(values: pd.Series) -> pd.Series:
-    """The distinct texts of a column, stripped, each under the value itself."""
+    """The distinct texts of a column, stripped, indexed by the unstripped text."""
     distinct = [value for value in values.dropna().unique() if isinstance(value, str)]
     return pd.Series(distinct, index=pd.Index(distinct, dtype=object), dtype="str").str.strip()
 

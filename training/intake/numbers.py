@@ -13,17 +13,18 @@ import pyarrow.compute as pc
 from training.data.column_checks import as_text
 from training.intake.currencies import CODES, SIGNS
 
-# Spellings of a missing number. Among texts only an empty cell is missing: "NA" is Namibia.
+# Spellings of a missing value: these in any column, those below only among numbers, because "NA" may be Namibia.
 _NOTHING = r"\n null (null) <null> [null] {null} <na> #n/a #null!"
 _NO_NUMBER = "- -- --- . .. ? na n/a n.a. nan nil none unknown missing (blank) #value! #div/0! #ref!"
-# Those that are nothing in any column.
+# The spellings of a missing value in any column, and those in a column of numbers.
 NOTHING = frozenset(_NOTHING.split())
 NO_NUMBER = NOTHING.union(("", *_NO_NUMBER.split()))
 NUMERIC_SHARE = 0.95
-# Other texts among numbers mean nothing where they are so few different ones, each repeated, among so many numbers.
+# Other texts among numbers mean a missing value if at most MOST_TOKENS different ones repeat, among at least
+# FEWEST_NUMBERS different numbers.
 MOST_TOKENS, FEWEST_NUMBERS = 2, 10
 SAMPLE = 2_000
-# Beyond, the digits of a number say less than its power of ten.
+# Above this, the digits of a number say less than its power of ten.
 LARGEST_WHOLE = 1e25
 
 
@@ -35,7 +36,7 @@ _SPACES = r"[\s\x{200b}\x{feff}]+"
 _BRACKETS = r"^([^()\d]*)\(([^()]*\d[^()]*)\)([^()\d]*)$"
 _SIGNED = r"^(?P<before>[+-]?)\s?(?P<digits>[^+-]*?(?:[eE][+-]?\d+)?)\s?(?P<after>[+-]?)$"
 _PLUS_DIGITS = 10
-# Without one of these no text is a number; pandas reads inf too.
+# A text without one of these is not a number; pandas reads inf too.
 _DIGIT = r"\pN|(?i:inf)"
 
 
@@ -50,17 +51,17 @@ class ReadNumbers:
     numbers: pd.Series
     """float64, NaN where a cell is not a number."""
     nothing: pd.Series = field(default_factory=_no_texts)
-    """How often each text stands for a missing number, by the text, the most frequent first."""
+    """How often each text that stands for a missing number occurs, the most frequent first."""
     words: pd.Series = field(default_factory=_no_texts)
-    """How often each other text is no number."""
+    """How often each other text that is not a number occurs."""
     currencies: Counter[str] = field(default_factory=Counter)
-    """How many numbers name a currency, by the mark that names it."""
+    """How many numbers have a currency, by the mark that names it."""
     notice: str = ""
-    """What was decided about signs, "" where nothing was to be decided."""
+    """What was decided about signs, "" if nothing had to be decided."""
 
     @property
     def are_numbers(self) -> bool:
-        """Whether the column holds numbers: nearly all are read, or the others are a repeated word for nothing."""
+        """Whether the column holds numbers: nearly all cells are read, or the others repeat a word or two."""
         n_numbers, n_words = int(self.numbers.notna().sum()), int(self.words.sum())
         if not n_numbers or n_words * NUMERIC_SHARE <= n_numbers * (1 - NUMERIC_SHARE):
             return n_numbers > 0
@@ -123,7 +124,7 @@ def numbers_of(values: pd.Series) -> ReadNumbers:
 
 
 def _has_numbers(distinct: pa.Array) -> bool:
-    """Whether there are numbers among different texts, judged by a sample of many."""
+    """Whether there are numbers among distinct texts, judged by a sample if there are many texts."""
     if not pc.any(pc.match_substring_regex(distinct, _DIGIT)).as_py():
         return False
     if len(distinct) <= SAMPLE:
@@ -133,9 +134,9 @@ def _has_numbers(distinct: pa.Array) -> bool:
 
 
 def _read_distinct(texts: pa.Array, counts: np.ndarray) -> tuple[np.ndarray, Counter[str], str]:
-    """Different texts as numbers, NaN where one is none; the marks of currencies; and what was decided about signs.
+    """Distinct texts as numbers, NaN where one is not; the marks of currencies; and what was decided about signs.
 
-    `counts` says how often each occurs. Which of point and comma separates thousands is decided by all of them.
+    `counts` says how often each occurs. Whether a point or a comma separates thousands is decided by all of them.
     """
     bare = normalised(texts)
     for pattern, plain in ((_DASHES, "-"), (_APOSTROPHES, "'"), (_SPACES, " ")):
@@ -167,7 +168,7 @@ def _read_distinct(texts: pa.Array, counts: np.ndarray) -> tuple[np.ndarray, Cou
 
 
 def _without_marks(texts: pa.Array) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """The texts without marks of credit and debit, and where they are."""
+    """The texts without marks of credit and debit, which of them are credits, and which are debits."""
     marks = pc.struct_field(pc.extract_regex(texts, r"(?i)(?:^|[^\pL])(?P<mark>CR|DR)\.?$"), ["mark"])
     letters = pc.struct_field(pc.extract_regex(texts, r"[.,]\d\d\s?(?P<mark>[CDHS])$"), ["mark"])
     marked = pc.utf8_upper(pc.coalesce(marks, letters)).fill_null("").to_numpy(zero_copy_only=False)
@@ -179,7 +180,7 @@ def _without_marks(texts: pa.Array) -> tuple[pa.Array, np.ndarray, np.ndarray]:
 def _with_marks(numbers: np.ndarray, is_credit: np.ndarray, is_debit: np.ndarray) -> tuple[np.ndarray, str]:
     """The numbers with the sign that their marks give them, and what was decided.
 
-    A debit is minus. Where only credits are marked, as on a card's statement, the mark is what turns the sign.
+    Debits are negative. If only credits are marked, as on a card statement, credits are negative.
     """
     if is_debit.any():
         return np.where(is_debit, -np.abs(numbers), numbers), "debits (DR) are negative"
@@ -189,7 +190,7 @@ def _with_marks(numbers: np.ndarray, is_credit: np.ndarray, is_debit: np.ndarray
 
 
 def _separated(digits: pa.Array, counts: np.ndarray, has_currency: np.ndarray) -> np.ndarray:
-    """Digits with separators as numbers, by the reading of point and comma that fits most of them."""
+    """Digits with separators as numbers, with the roles of point and comma that fit most of them."""
     readings = []
     for thousands, point in ((",", "."), (".", ",")):
         groups = "|".join(rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+" for mark in (re.escape(thousands), " ", "'"))
@@ -200,7 +201,7 @@ def _separated(digits: pa.Array, counts: np.ndarray, has_currency: np.ndarray) -
         readings.append(pc.cast(plain, pa.float64()).to_numpy(zero_copy_only=False))
     fits = [int(counts[~np.isnan(reading)].sum()) for reading in readings]
     if fits[0] == fits[1] and has_currency.any():
-        # Amounts of money have no fractions of three digits: 1.200 € are twelve hundred.
+        # Amounts of money have no fractions of three digits: 1.200 € is twelve hundred.
         fits = [int((reading[has_currency] % 1 == 0).sum()) for reading in readings]
     best: np.ndarray = readings[int(fits[1] > fits[0])]
     return best.copy()
@@ -228,6 +229,6 @@ def normalised(texts: pa.Array) -> pa.Array:
     is_plain = pc.string_is_ascii(texts)
     if pc.all(is_plain, min_count=0).as_py():
         return texts
-    # Arrow's own function takes letters and accents apart whatever form it is asked for.
+    # Arrow's own function separates accents from letters, whatever form is requested.
     composed = [unicodedata.normalize("NFKC", text) for text in texts.filter(pc.invert(is_plain)).to_pylist()]
     return pc.replace_with_mask(texts, pc.invert(is_plain), pa.array(composed, texts.type))

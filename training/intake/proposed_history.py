@@ -1,4 +1,4 @@
-"""What could be remembered of the cards, devices and merchants of a user's file: one block of features for each."""
+"""Proposes history features for the cards, devices and merchants of a user's file: one block for each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from training.intake.dates import seconds_of_times
 from training.intake.field_names import fitting_name
 from training.intake.infer import Inferred
 
-# Values of a column name somebody where there are many of them, each has some rows, and those of later rows are known.
+# A column names entities if it has many values, each in several rows, and the latest rows repeat earlier values.
 FEWEST_VALUES, FEWEST_ROWS_A_VALUE, LEAST_KNOWN, LATEST = 20, 2.0, 0.2, 0.2
 LONGEST_KEY = 256
 MOST_ENTITIES = 4
@@ -22,7 +22,7 @@ COUNTS = ("1h", "24h", "7d", "30d")
 MEASURES: tuple[Take, ...] = ("mean", "max")
 MEASURED, DISTINCT, RISKS = "30d", "7d", ("7d", "30d", "90d")
 TTL = "90d"
-# A window that is longer than this share of the file's period would tell how old the file is.
+# A feature with a window longer than this share of the file's period would tell how far into the file a row is.
 LONGEST_SHARE = 0.25
 MOST_WARMUP_DAYS, WARMUP_SHARE = 30, 0.1
 
@@ -48,9 +48,9 @@ class Block:
 
 
 def keys_of(inferred: Inferred) -> list[str]:
-    """The columns of texts or codes that name somebody who comes again, at most four, those with most values first.
+    """The columns of texts or codes that name recurring entities: at most four, those with the most values first.
 
-    Without times that are dates there are none: what is remembered is that of windows of time.
+    There are none unless the times are dates, because the features look back over windows of time.
     """
     seconds = seconds_of_times(inferred.rows[inferred.time])
     if seconds is None:
@@ -74,7 +74,7 @@ def _come_again(texts: pd.Series, earlier: pd.Index, latest: pd.Index) -> bool:
 
 
 def proposed_blocks(inferred: Inferred, label_delay_days: float) -> list[Block]:
-    """A block for each key of a file; with a label delay of a day or more also how often each was defrauded before."""
+    """A block for each key of a file; with a label delay of a day or more, it includes the key's earlier fraud rate."""
     keys = keys_of(inferred)
     longest = LONGEST_SHARE * _days(inferred) * SECONDS_A_DAY if keys else 0.0
     measure = _measure(inferred.fields)
@@ -109,14 +109,14 @@ def _wanted(others: Sequence[str], measure: str | None, *, has_risks: bool) -> l
 
 
 def _name(name: str, taken: set[str]) -> str:
-    """A name that is not taken, which then is."""
+    """A name that is not taken, which is added to those that are."""
     fitting = fitting_name(name, taken)
     taken.add(fitting)
     return fitting
 
 
 def _measure(fields: Mapping[str, DeclaredField]) -> str | None:
-    """The field whose values are added up: the first amount of money, else the only number."""
+    """The field whose mean and maximum are taken: the first amount of money, else the only number."""
     money = [name for name, field in fields.items() if field.type == "money"]
     numbers = [name for name, field in fields.items() if field.type in NUMERIC_TYPES]
     return money[0] if money else numbers[0] if len(numbers) == 1 else None

@@ -1,10 +1,10 @@
-"""Cells in quotes inside their cells, and codes that are guarded from a spreadsheet, as plain values."""
+"""Removes quotes that are part of a cell's text, and guards that keep a spreadsheet from reading codes as numbers."""
 
 import pandas as pd
 
 from training.intake.numbers import NO_NUMBER
 
-# ="0007" keeps a spreadsheet from reading a number; in other quotes a whole column stands, or none of it.
+# ="0007" keeps a spreadsheet from reading a number. Other quotes count only if all cells of a column stand in them.
 GUARD = r'^=\s*\(?\s*"(.*)"\s*\)?$'
 QUOTES = (r"^'(.*)'$", r'^"(.*)"$', r"^`(.*)`$", r"^“(.*)”$", r"^«\s?(.*?)\s?»$", r"^'([^']*)$")
 _BEGINNINGS = ("=", "'", '"', "`", "“", "«")
@@ -12,7 +12,7 @@ SHOWN, SAMPLE = 5, 200
 
 
 def without_quotes(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table with the cells of each text column out of their quotes, and a notice that names the columns."""
+    """The table with the quotes around the cells of text columns removed, and a notice that names the columns."""
     plain: dict[str, pd.Series] = {}
     for name in rows:
         if isinstance(rows[name].dtype, pd.StringDtype):
@@ -30,7 +30,7 @@ def without_quotes(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _bare(texts: pd.Series) -> pd.Series | None:
-    """The texts out of their quotes; None where they stand in none."""
+    """The texts without their quotes; None if they have none."""
     present = texts.dropna()
     sample = present.iloc[:: max(1, len(present) // SAMPLE)].str.strip()
     if not sample.str.startswith(_BEGINNINGS).any():

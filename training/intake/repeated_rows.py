@@ -1,4 +1,4 @@
-"""Rows that a file holds twice, as exports that overlap do."""
+"""Rows that a file holds more than once, for example because exports overlap."""
 
 import pandas as pd
 
@@ -6,17 +6,17 @@ from training.errors import counted
 from training.intake.column_types import ID_SHARE, ID_WORDS
 from training.intake.field_names import words_of
 
-# An id that is in fewer rows of its own names an account or a card, not a row.
+# An id with fewer distinct values per row names an account or a card, not a row.
 ROW_ID_SHARE = 0.5
-# Exports overlap in one or two months; rows that are there more often on average are of few kinds.
+# Exports overlap in one or two months; if rows occur more often than this on average, there are just few kinds of rows.
 MOST_TIMES = 3
 
 
 def repeated_rows(rows: pd.DataFrame, label_columns: set[str], time: str | None) -> tuple[pd.Series, list[str]]:
-    """Which rows are there again further down, and notices of them.
+    """Which rows occur again further down, and notices of them.
 
-    Rows are the same where all columns but the label are equal and one column tells rows apart, or where they have the
-    same id, one that never has two times. The last one counts, because its label is the latest.
+    Rows are the same if all columns but the label are equal and one column tells rows apart, or if they have the same
+    value of an id that never occurs at two times. The last one counts, because its label is the latest.
     """
     compared = rows[[column for column in rows if column not in label_columns]]
     unhashable = [column for column in compared if compared[column].dtype == object]
@@ -47,13 +47,13 @@ def repeated_rows(rows: pd.DataFrame, label_columns: set[str], time: str | None)
 
 
 def _tells_rows_apart(distinct: pd.DataFrame, n_rows: int) -> bool:
-    """Whether one column differs in nearly all distinct rows, such as an id, and these are not few among all."""
+    """Whether one column, such as an id, differs in nearly all distinct rows, and these are many of all rows."""
     is_much = len(distinct) * MOST_TIMES >= n_rows
     return is_much and any(distinct[column].nunique() > ID_SHARE * len(distinct) for column in distinct)
 
 
 def _differ(rows: pd.DataFrame, is_equal: pd.Series, compared: pd.DataFrame, label_columns: set[str]) -> bool:
-    """Whether a repeated row has another label than the last of its kind."""
+    """Whether a repeated row has a different label from the last of its kind."""
     involved = compared.duplicated(keep=False)
     columns = [*compared.columns, *sorted(label_columns & set(rows))]
     both = compared.assign(**{column: rows[column].astype("str") for column in label_columns & set(rows)})
@@ -61,7 +61,7 @@ def _differ(rows: pd.DataFrame, is_equal: pd.Series, compared: pd.DataFrame, lab
 
 
 def _row_ids(rows: pd.DataFrame, time: str | None) -> list[str]:
-    """The columns that name a row: ids, hardly ever repeated, and never at two times."""
+    """The columns that identify a row: ids that do not repeat often, and never at two times."""
     if time is None:
         return []
     ids = []

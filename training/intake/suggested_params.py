@@ -23,27 +23,28 @@ from training.run.matrix import Floats, Labels
 HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
 TEST = 0.2
 MAX_SHARE = 0.01
-# The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
+# The share of the training window that the validation blocks cover: the usual one first, others if frauds are lacking.
 VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
-# The rows, and the cells, of the training window that the folds learn from. A half of so many rows chose the same
-# setting (`benchmarks.quality.tuning_rows`); the cells leave wide files fewer rows to save time, which is not measured.
+# The most rows, and the most cells, of the training window that the folds learn from. Half as many rows chose the same
+# parameters (`benchmarks.quality.tuning_rows`). The limit on cells leaves wide files fewer rows, to save time; its
+# effect is not measured.
 FOLD_ROWS = 150_000
 FOLD_CELLS = 3_000_000
-# With few frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15, at a
-# sixteenth of the rows). For their sake there may be MOST_CELLS times the cells.
+# With few frauds in the first fold, the parameters that win are often ones that lose on more rows (on ULB with 15, at a
+# sixteenth of the rows). To reach this many frauds, the folds may learn from MOST_CELLS times the cells.
 FEWEST_FOLD_FRAUDS, MOST_CELLS = 50, 5
-# The work of tuning in cells times trials: fewer trials where each is long. The first trial is the default.
+# The work of tuning, in cells times trials: fewer trials if each is long. The first trial has the default parameters.
 TUNING_WORK = 12_000_000
 FEWEST_TRIALS, TRIALS = 3, 10
-# With more columns a trial of thousands of bins takes longer than all others together.
+# With more columns, a trial with thousands of bins takes longer than all others together.
 WIDE_COLUMNS = 100
-# With more, it is not for want of different times that a fold has no frauds.
+# With more distinct times, a fold without frauds is not due to a lack of distinct times.
 FEW_TIMES = 50
-# A team can look at one row in twenty at most; where frauds are rarer than RARE, one in a hundred has most that a model
-# can find, and one in twenty would be frauds by a few in a hundred at best.
+# A team can review one row in twenty at most. If frauds are rarer than RARE, one row in a hundred covers most of those
+# that a model can find, and of one row in twenty at best a few in a hundred would be frauds.
 REVIEW_RATE, RARE_REVIEW_RATE, RARE = 0.05, 0.01, 0.002
 OTHER_POLICIES = "recall: 0.90, precision: 0.50, cost: lowest (needs costs) or another review_rate"
-# For rows of which more have the same, highest probability than a review_rate allows: some threshold always has it.
+# For data in which more rows share the highest probability than a review_rate allows: a recall can always be reached.
 RECALL_DECISION = "{recall: 0.90}   # or precision: 0.50, cost: lowest (needs costs) or a larger review_rate"
 WIDTH = 24
 
@@ -60,14 +61,14 @@ def scorer_name(path: Path, declared: Mapping[str, ScorerDeclaration]) -> tuple[
 
 
 def split_of(label_delay_days: float) -> Split:
-    """The windows of a file whose labels are known so many days later."""
+    """The windows of a file whose labels become known `label_delay_days` later."""
     return Split(test=TEST, label_delay_days=label_delay_days)
 
 
 def settings_for(inferred: Inferred, label_delay_days: float = 0.0) -> dict[str, str]:
-    """The settings of a scorer as YAML, by key, with a comment where a setting follows from the file.
+    """The settings of a scorer as YAML, by key, with a comment if a setting follows from the file.
 
-    Raises DataError where no folds have frauds in all their parts.
+    Raises DataError if no folds have frauds in all their parts.
     """
     rows, label = inferred.rows, inferred.label
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
@@ -104,7 +105,7 @@ def settings_for(inferred: Inferred, label_delay_days: float = 0.0) -> dict[str,
 def _sample_and_trials(n_rows: float, n_cells: float, n_first: int) -> tuple[float, int]:
     """The share of the training rows that the folds learn from, and how many trials tuning has.
 
-    `n_first` frauds are in the training rows of the first fold.
+    `n_first` is the number of frauds in the training rows of the first fold.
     """
     within_work = min(FOLD_ROWS / n_rows, FOLD_CELLS / n_cells)
     with_frauds = min(FEWEST_FOLD_FRAUDS / max(n_first, 1), MOST_CELLS * FOLD_CELLS / n_cells)
@@ -113,7 +114,7 @@ def _sample_and_trials(n_rows: float, n_cells: float, n_first: int) -> tuple[flo
 
 
 def _decision(fraud_rate: float) -> str:
-    """The policy of a scorer that nobody has chosen one for, with what it can be changed to."""
+    """The default decision policy of a new scorer, with the alternatives in a comment."""
     rate, why = REVIEW_RATE, "as many as a team could look at"
     if fraud_rate < RARE:
         rate, why = RARE_REVIEW_RATE, f"because only {fraud_rate:.2%} are frauds"
@@ -123,9 +124,9 @@ def _decision(fraud_rate: float) -> str:
 def _folds(seconds: Floats, labels: Labels, time: str, split: Split, warmup: float) -> tuple[Folds, int]:
     """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from.
 
-    The folds are those of the training window that `prepare` cuts, without the seconds of a history's warm-up. Where
-    the usual validation blocks have no frauds, as in a gap, they cover another share of it. Raises DataError where two
-    blocks always lack frauds.
+    The folds divide the training window that `prepare` cuts, without a history's warm-up, of `warmup` seconds. If the
+    usual validation blocks lack frauds, for example in a gap, the blocks cover another share of the window. Raises
+    DataError if even two blocks lack frauds whatever the share.
     """
     windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
     if warmup:
@@ -140,7 +141,7 @@ def _folds(seconds: Floats, labels: Labels, time: str, split: Split, warmup: flo
                     positions = prequential_positions(times, frauds, declared, split.label_delay_seconds, time)
                 except FoldError:
                     continue
-                # The earlier half of a block recalibrates the variants that `compare` measures on the later one.
+                # The earlier half of a block recalibrates the variants that `compare` measures on the later half.
                 halves = [frauds[block[: len(block) // 2]] for _, block in positions]
                 if len(positions) == count and all(0 < half.sum() < len(half) for half in halves):
                     return declared, int(frauds[positions[0][0]].sum())
@@ -196,7 +197,7 @@ def _features(inferred: Inferred) -> list[str]:
 
 
 def _entity(inferred: Inferred) -> str:
-    """The key whose rows belong together, so that intervals draw them with each other."""
+    """The key by which intervals draw rows together, as YAML; "null" if there is none."""
     entities = inferred.history.entities if inferred.history else ()
     return next((_key(name) for name in entities if inferred.fields[name].type == "key"), "null")
 

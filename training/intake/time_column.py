@@ -1,4 +1,4 @@
-"""The time column of a stranger's file, whatever it holds, as timestamps or seconds."""
+"""The time column of a user's file, whatever it holds, as timestamps or seconds."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ SHOWN = 5
 TIME_WORDS = frozenset({"at", "date", "datetime", "epoch", "time", "timestamp", "ts", "when"})
 _DATE_WORDS = "date day month year yr datum tag jahr monat fecha dia mes ano jour mois annee giorno anno"
 DATE_WORDS = frozenset(_DATE_WORDS.split())
-# Times this far from all others, and as far as those lie apart, stand for something else.
+# A time this far from all others, and at least as far as these are apart, stands for something else.
 EDGE_YEARS = 2
 YEARS, MOST_YEARS = (1950, 2100), 100
 HOURS_A_DAY = 24
@@ -34,7 +34,7 @@ SECONDS_A_YEAR = 365.25 * SECONDS_A_DAY
 
 @dataclass(frozen=True)
 class Unit:
-    """Numbers that count from a start, by the range in which they are times of our days."""
+    """A unit of numbers that count time from some start, with the range in which they are plausible times."""
 
     name: str
     low: float
@@ -52,7 +52,8 @@ class Unit:
         return numbers / self.per_second + self.start
 
 
-# The ranges of .NET and Windows, which count tenths of microseconds, are nanoseconds of 1990 and of 1974.
+# .NET and Windows count tenths of microseconds. They come before nanoseconds, as which their ranges would be times
+# around 1990 and 1974.
 UNITS = (
     Unit("seconds since 1970", EARLIEST_DATE, END_OF_TIMES, 1),
     Unit("milliseconds since 1970", EARLIEST_DATE * 1e3, END_OF_TIMES * 1e3, 1e3),
@@ -61,10 +62,10 @@ UNITS = (
     Unit("Windows's file times since 1601", 1.2e17, 1.45e17, 1e7, -11_644_473_600.0),
     Unit("nanoseconds since 1970", EARLIEST_DATE * 1e9, END_OF_TIMES * 1e9, 1e9),
 )
-# Days of Excel from 1970 to 2100; it counts from the end of 1899, with a 29 February 1900 that never was.
+# Excel's days from 1970 to 2100. It counts from the end of 1899, and counts a 29 February 1900 that never was.
 EXCEL = Unit("Excel's days since 1899-12-30", 25_569, 73_415, 1 / SECONDS_A_DAY, -25_569.0 * SECONDS_A_DAY)
 DAYS = Unit("days since 1970", 10_957, 25_568, 1 / SECONDS_A_DAY)
-# A count of something else seldom stays in so short a part of their range.
+# The most days that such numbers may span; a count of something else seldom stays within so short a part of the range.
 MOST_DAYS = 10_958
 # Numbers that spell a date with their digits.
 STAMPS = (
@@ -79,7 +80,7 @@ _REMEDY = "name another column, or omit TIME if the rows are in order of time"
 
 
 def timestamps_of(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
-    """A column as `read_timestamps` gives it, however many values are missing; raises DataError where it holds words.
+    """A column as `read_timestamps` returns it, however many values are missing; raises DataError if it holds words.
 
     The notices say how the values were read.
     """
@@ -99,7 +100,7 @@ def timestamps_of(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]
 def read_timestamps(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
     """The times of the rows as timestamps (UTC) or seconds (float64), missing where unreadable; notices for the user.
 
-    Raises DataError where more than MAX_BAD_TIMES of the rows have no readable time.
+    Raises DataError if more than MAX_BAD_TIMES of the rows have no readable time.
     """
     if rows[column].isna().all():
         raise DataError(f"TIME is {column}, which is empty: {_REMEDY}")
@@ -109,7 +110,7 @@ def read_timestamps(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[st
 
 
 def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
-    """Numbers as timestamps where they spell dates, else as seconds in the unit that most of them are times in."""
+    """Numbers as timestamps if they spell dates, or are years or days, else as seconds by the unit that fits most."""
     finite = numbers[np.isfinite(numbers)]
     for layout, low, high in STAMPS:
         if finite.between(low, high).mean() > 0.5:  # noqa: PLR2004 - a majority
@@ -136,7 +137,7 @@ def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[
 
 
 def _day_unit(numbers: pd.Series, words: set[str]) -> Unit | None:
-    """The unit of numbers that count days, as Excel does; None where they count something else."""
+    """The unit of numbers that count days, as Excel does; None if they count something else."""
     is_whole = bool((numbers % 1 == 0).all())
     is_date = bool(words & (DATE_WORDS | TIME_WORDS - {"time", "ts"}))
     for unit, is_likely in ((EXCEL, is_date or not is_whole), (DAYS, is_date and is_whole)):
@@ -147,7 +148,7 @@ def _day_unit(numbers: pd.Series, words: set[str]) -> Unit | None:
 
 
 def _refuse_clock(numbers: pd.Series, rows: pd.DataFrame, column: str) -> None:
-    """Raise DataError where numbers are times of day, such as 93000 for 09:30:00."""
+    """Raise DataError if numbers are times of day, such as 93000 for 09:30:00."""
     is_sound = (numbers >= 0) & (numbers % 1 == 0) & (numbers % 100 < 60) & (numbers // 100 % 100 < 60)  # noqa: PLR2004
     latest = numbers[is_sound].max()
     has_seconds = latest >= HOURS_A_DAY * 100
@@ -160,7 +161,7 @@ def _refuse_clock(numbers: pd.Series, rows: pd.DataFrame, column: str) -> None:
 
 
 def _refuse_words(present: pd.Series, rows: pd.DataFrame, column: str) -> None:
-    """Raise DataError where texts are times of day, or names of months or weekdays."""
+    """Raise DataError if texts are times of day, or names of months or weekdays."""
     for what, matched in (
         ("times of day without a date", are_times_of_day(present)),
         ("names of months or weekdays without a year", are_calendar_names(present)),
@@ -193,7 +194,7 @@ def _looks_like_date(values: pd.Series, column: str) -> bool:
 
 
 def _bad_times(timestamps: pd.Series, values: pd.Series, column: str) -> list[str]:
-    """A notice of the rows without a readable time; raises DataError where they are too many."""
+    """A notice of the rows without a readable time; raises DataError if they are too many."""
     n_bad = int(timestamps.isna().sum())
     if not n_bad:
         return []
@@ -213,7 +214,7 @@ def _shown(value: object) -> str:
 
 
 def _period(timestamps: pd.Series, column: str) -> list[str]:
-    """The first and the last date, without times that are years from all others, of which a warning tells."""
+    """A notice of the first and the last date; a time that is years from all others is left out, with a warning."""
     is_date = pd.api.types.is_datetime64_any_dtype(timestamps.dtype)
     seconds = (date_seconds(timestamps) if is_date else timestamps).dropna()
     if not is_date and seconds.median() < EARLIEST_DATE:

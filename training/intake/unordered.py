@@ -1,7 +1,7 @@
-"""Columns of whole numbers that stand for somebody or something, by how they go with the other columns.
+"""Detects columns of whole numbers that are ids rather than measures, by how they relate to the other columns.
 
-Of a measure neighbouring values resemble each other: rows with an amount of 1,999 are like those with 2,000. Of an id
-each value has rows of its own kind, and the value beside it says nothing about them.
+Neighbouring values of a measure resemble each other: rows with an amount of 1,999 are like those with 2,000. Each value
+of an id, in contrast, has rows of its own kind, which say nothing about those of the next value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,13 @@ MOST_ROWS, MOST_COLUMNS = 200_000, 20
 # With fewer values, or fewer rows for each, order and chance look alike.
 MIN_VALUES, MIN_ROWS_EACH = 100, 5
 N_GROUPS = 10
-# A measure must not be taken for an id: that a value matters must be almost sure, and a hint of an order is enough.
+# A measure must not be taken for an id: it must be almost certain that values matter, and a hint of order is enough to
+# rule an id out.
 P_VALUE_MATTERS, P_ORDER = 1e-6, 0.01
 
 
 def unordered_columns(names: Sequence[str], columns: Mapping[str, pd.Series]) -> list[str]:
-    """The names of those columns of whole numbers whose values matter for another column, and their order for none."""
+    """The columns of whole numbers whose values matter for another column, while their order matters for none."""
     suspects = [name for name in names if _may_be_id(columns[name])]
     if not suspects:
         return []
@@ -49,7 +50,7 @@ def _may_be_id(values: pd.Series) -> bool:
 
 
 def _is_unordered(values: Floats, others: Sequence[Floats]) -> bool:
-    """Whether the values of a column matter for another one, and their order for none, their spacing included."""
+    """Whether a column's values matter for another one, but their order for none, nor for counts or spacing."""
     distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(distinct) < MIN_VALUES or _is_ordered(counts) or _is_ordered(np.diff(distinct)):
         return False
@@ -63,7 +64,7 @@ def _is_unordered(values: Floats, others: Sequence[Floats]) -> bool:
 
 
 def _by_value(codes: Positions, counts: Positions, other: Floats) -> tuple[Floats, float]:
-    """The mean of another column at each value, and the p-value that all these are one (analysis of variance)."""
+    """The mean of another column at each value, and the p-value of equal means (analysis of variance)."""
     centred = other - other.mean()
     means: Floats = np.bincount(codes, centred) / counts
     between = float(counts @ means**2)
@@ -71,11 +72,11 @@ def _by_value(codes: Positions, counts: Positions, other: Floats) -> tuple[Float
     freedom = len(counts) - 1, max(len(codes) - len(counts), 1)
     if between + within == 0:
         return means, 1.0
-    # Where the values decide all, nothing is left within them to compare with.
+    # If the values determine the other column, no variance is left within them to compare with.
     ratio = between / max(within, 1e-9 * between) * freedom[1] / freedom[0]
     return means, float(f.sf(ratio, *freedom))
 
 
 def _is_ordered(by_value: npt.NDArray[Any]) -> bool:
-    """Whether what belongs to each value, by rising value, differs between low and high ones (Kruskal 1952)."""
+    """Whether numbers given per value, in ascending order, differ between low and high values (Kruskal 1952)."""
     return bool(np.ptp(by_value) > 0 and kruskal(*np.array_split(by_value, N_GROUPS)).pvalue < P_ORDER)

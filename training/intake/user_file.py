@@ -26,9 +26,9 @@ class UserFile(NamedTuple):
 
 
 def read_user_file(path: Path) -> UserFile:
-    """All columns and rows of a file or a folder, and what was found out and set aside.
+    """All columns and rows of a file or a folder, with notices of how it is read and which lines are set aside.
 
-    Raises DataError where it cannot be read, has one column, or has more broken lines than MAX_BROKEN_SHARE.
+    Raises DataError if it cannot be read, has only one column, or has more broken lines than MAX_BROKEN_SHARE.
     """
     parts = read_input_files(path)
     dialects = {part.dialect: part for part in parts if part.dialect}
@@ -42,7 +42,7 @@ def read_user_file(path: Path) -> UserFile:
 
 
 def _require_several_columns(part: InputFile) -> None:
-    """Raise DataError where no delimiter was found."""
+    """Raise DataError if no delimiter was found."""
     if len(part.schema.names) == 1:
         raise DataError(
             f"{part.path} has a single column, {part.schema.names[0]!r}; cells must be separated by commas, "
@@ -51,7 +51,7 @@ def _require_several_columns(part: InputFile) -> None:
 
 
 def _require_few_broken(path: Path, rows: AllRows) -> None:
-    """Raise DataError, with the first lines, where more than MAX_BROKEN_SHARE of them are broken."""
+    """Raise DataError, with the first lines, if more than MAX_BROKEN_SHARE of them are broken, or if no row is left."""
     broken = [line for line in rows.lines if kind_of(line.reason) == BROKEN]
     if len(broken) > MAX_BROKEN_SHARE * rows.n_lines:
         first = ", ".join(f"{line.number:,}" for line in broken[:_SHOWN])
@@ -65,5 +65,5 @@ def _require_few_broken(path: Path, rows: AllRows) -> None:
 
 
 def _names(table: pa.Table) -> list[str]:
-    """The columns without blanks around their names; a nameless one gets the name of its place."""
+    """The columns' names without blanks around them; a nameless column is named by its position."""
     return [name.strip() or f"column {number}" for number, name in enumerate(table.column_names, 1)]

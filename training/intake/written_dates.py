@@ -31,18 +31,18 @@ MONTH_LETTERS = (
     "dec dez dic gru",
 )
 MONTHS = {letters: number for number, row in enumerate(MONTH_LETTERS, start=1) for letters in row.split()}
-# Those of the weekdays, in the same languages.
+# The first letters of the weekdays, in the same languages.
 _WEEKDAYS = "mon tue wed thu fri sat sun die mit don fre sam son lun mar mer jeu ven dim mie jue vie sab dom gio"
 WEEKDAYS = frozenset(_WEEKDAYS.split())
-# Hours east of Greenwich of the zones that mail (RFC 2822), Java and European systems write by name.
+# Hours east of Greenwich of the time zones that e-mail (RFC 2822), Java and European systems write by name.
 ZONE_HOURS = {"": 0, "Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "CET": 1, "MEZ": 1, "WEST": 1, "CEST": 2, "MESZ": 2} | {
     zone: hours for hours, zone in enumerate(("PST", "MST", "CST", "EST"), start=-8)
 }
 ZONE_HOURS |= {f"{zone[0]}DT": ZONE_HOURS[zone] + 1 for zone in ("PST", "MST", "CST", "EST")} | {"EET": 2, "EEST": 3}
-# At most this share of other dates are slips of the pen, where there are SURE_DATES of the first order; more come from
-# another source, and as many again would be misread without a sign.
+# If at least SURE_DATES dates show that the day (or the month) comes first, up to this share of dates in the other
+# order are slips of the pen. More would come from another source, and as many again would be misread unnoticed.
 STRAY_DATES, SURE_DATES = 0.001, 100
-# Two-digit years from here on are of the twentieth century (POSIX).
+# Two-digit years from here on belong to the twentieth century (POSIX).
 CENTURY_FROM = 69
 MONTHS_A_YEAR, DAYS_A_MONTH = 12, 31
 
@@ -85,7 +85,7 @@ class Parts:
     """Texts, "" where a date lacks the part."""
 
     def named(self, names: dict[str, str]) -> "Parts":
-        """The same with other names."""
+        """The same parts under other names."""
         return Parts(self.index, {names.get(name, name): texts for name, texts in self.texts.items()})
 
     def numbers(self, name: str, *, absent: int = 0) -> np.ndarray:
@@ -96,7 +96,7 @@ class Parts:
         return np.asarray(pc.cast(texts, pa.int64()))
 
     def mapped(self, name: str, number: Callable[[str], float]) -> np.ndarray:
-        """A part as float64 by a function of its text, which is called once for each different one."""
+        """A part as float64, by a function of its text that is called once for each distinct text."""
         if name not in self.texts:
             return np.full(len(self.index), number(""), dtype=np.float64)
         encoded = self.texts[name].dictionary_encode()
@@ -107,14 +107,14 @@ class Parts:
 def read_dates(texts: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
     """The texts as timestamps in UTC, NaT where one is not a date from 1900 to 2100; and notices for the user.
 
-    Whether the day or the month comes first is decided by all texts together. Raises DataError, with both counts, where
-    some can only have the day first and others only the month.
+    Whether the day or the month comes first is decided by all texts together. Raises DataError, with both counts, if
+    some can only have the day first and others only the month, a few slips aside.
     """
     dates = iso_dates(texts.where(_matches(texts, _ISO))).astype("datetime64[us, UTC]")
     rest = texts[dates.isna() & texts.notna()]
     if rest.empty:
         return dates, []
-    # No-break spaces and written minus signs are typesetting.
+    # No-break spaces and typographic minus signs are only typesetting.
     cells = pc.utf8_trim_whitespace(normalised(_strings(rest)))
     rest = pd.Series(pc.replace_substring(cells, "\N{MINUS SIGN}", "-"), rest.index, dtype="str")
     parts, notices = _day_and_month(_parts(rest, _YEAR_LAST), texts, column)
@@ -128,12 +128,12 @@ def read_dates(texts: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
 
 
 def are_times_of_day(texts: pd.Series) -> pd.Series:
-    """Where a text is a time of day without a date, such as 14:05 or 2:05 PM."""
+    """Which texts are a time of day without a date, such as 14:05 or 2:05 PM."""
     return _matches(texts, _TIME_OF_DAY)
 
 
 def are_calendar_names(texts: pd.Series) -> pd.Series:
-    """Where a text is the name of a month or of a weekday, without a number."""
+    """Which texts are the name of a month or of a weekday, without a number."""
     names = texts.where(_matches(texts, r"^\s*\pL{2,10}\.?\s*$"))
     return names.map({name: _is_calendar_name(name) for name in names.dropna().unique()}).eq(other=True)
 
@@ -173,7 +173,7 @@ def _day_and_month(parts: Parts, texts: pd.Series, column: str) -> tuple[Parts, 
     decided = {"day": texts[parts.index[is_day]], "month": texts[parts.index[is_month]]}
     first, other = sorted(decided, key=lambda part: len(decided[part]), reverse=True)
     if decided[first].empty:
-        # Where nothing decides it: dots are written where the day comes first.
+        # No date decides it; dates with dots have the day first.
         first = "day" if texts[parts.index].str.contains(".", regex=False).any() else "month"
     notices = _order_notices(decided, first, other, texts[parts.index[0]], column)
     order = ("day", "month") if first == "day" else ("month", "day")
@@ -181,7 +181,7 @@ def _day_and_month(parts: Parts, texts: pd.Series, column: str) -> tuple[Parts, 
 
 
 def _order_notices(decided: dict[str, pd.Series], first: str, other: str, shown: str, column: str) -> list[str]:
-    """What was decided about the order; raises DataError where the file has both orders."""
+    """What was decided about the order; raises DataError if the file has both orders."""
     n_first, n_other = len(decided[first]), len(decided[other])
     if not n_first:
         return [f"{column}: read with the {first} first, although no row of the file decides it, as in {shown}"]
@@ -199,7 +199,10 @@ def _order_notices(decided: dict[str, pd.Series], first: str, other: str, shown:
 
 
 def _is_year(left: pd.Series, middle: pd.Series, right: pd.Series) -> bool:
-    """Whether the left of three two-digit numbers is the year: the other reading fits no better, and it varies less."""
+    """Whether the left of three two-digit numbers is the year.
+
+    The others must be a month and a day, and the left must exceed 31 somewhere or vary less than the right.
+    """
     return bool(
         (middle.between(1, MONTHS_A_YEAR) & right.between(1, DAYS_A_MONTH)).all()
         and ((left > DAYS_A_MONTH).any() or left.nunique() < right.nunique())
@@ -252,5 +255,5 @@ def _is_calendar_name(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A word in small letters without accents."""
+    """A word in lower case without accents."""
     return unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()

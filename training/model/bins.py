@@ -11,7 +11,7 @@ from training.run.matrix import Matrix, Positions
 # Twenty bins with equal shares of the training rows: fine enough to show a shift by a tenth of the spread, coarse
 # enough for the rows of one day.
 QUANTILES = np.linspace(0, 1, 21)[1:-1]
-# One request in a thousand on each side is rare.
+# One value in a thousand on each side is rare.
 RARE = (0.001, 0.999)
 
 
@@ -26,7 +26,7 @@ def number_bins(numbers: npt.NDArray[np.floating], edges: npt.ArrayLike) -> Posi
 
 
 def label_bins(codes: npt.NDArray[np.floating]) -> Positions:
-    """Each label's bin by its code: 0 where it is NaN, else the code and 1."""
+    """Each level's bin by its code: 0 where it is NaN, else the code plus 1."""
     return np.where(np.isnan(codes), -1, codes).astype(np.intp) + 1
 
 
@@ -43,7 +43,7 @@ def just_above(values: Matrix) -> list[float]:
 def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
     """A feature's bins and the number of rows in each; the first bin holds the missing values.
 
-    A number's bins end at its `edges`, the last one is open; a category has a bin for each of its `labels`.
+    A number's bins end at its `edges`, and the last one is open; a category has a bin for each of its levels, `labels`.
     """
     if labels is not None:
         counts = np.bincount(label_bins(column), minlength=1 + len(labels))

@@ -1,4 +1,4 @@
-"""Which blocks of features help on the folds: forward, the best first, each by more than one standard error."""
+"""Forward selection of the blocks of features that help on the folds, the best first, by more than a standard error."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from training.run.progress import progress
 
 @dataclass(frozen=True)
 class Gain:
-    """What a block adds to average precision over the folds, beside the blocks that were kept before it."""
+    """What a block adds to average precision over the folds, on top of the blocks that were kept before it."""
 
     block: str
     mean: float
@@ -25,9 +25,9 @@ class Gain:
 
 
 def chosen_blocks(blocks: Sequence[str], precisions_of: Callable[[Sequence[str]], Floats]) -> list[Gain]:
-    """The gain of each block, those that are kept first, in the order in which they were.
+    """The gain of each block: first the kept ones, in the order in which they were chosen, then the others.
 
-    `precisions_of` gives the average precision of some blocks in each fold, (n_folds,).
+    `precisions_of` returns the average precision in each fold, (n_folds,), of a model with some of the blocks.
     """
     gains: list[Gain] = []
     waiting, best = list(blocks), precisions_of(())
@@ -51,7 +51,7 @@ def _gain(block: str, differences: Floats) -> Gain:
 
 
 def precisions(folds: Sequence[Fold], every: ScorerDeclaration, some: ScorerDeclaration) -> Floats:
-    """Per fold the average precision of a model of some of the features that the folds are encoded with, (n_folds,)."""
+    """The average precision in each fold, (n_folds,), of a model that uses only `some` of the encoded features."""
     names = list(feature_names(every.contract))
     places = [names.index(name) for name in feature_names(some.contract)]
     narrow = [replace(fold, train=fold.train[:, places], validate=fold.validate[:, places]) for fold in folds]

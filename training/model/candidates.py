@@ -30,7 +30,7 @@ def signed_log(values: Matrix) -> Matrix:
 
 
 class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A pipeline step that makes a column constant where the training rows hold no value of it.
+    """A pipeline step that makes a column constant if the training rows hold no value in it.
 
     scikit-learn's histogram boosting accepts missing values, but not a column without any value.
     """
@@ -70,13 +70,14 @@ def trees(scorer: ScorerDeclaration, model: BaseEstimator) -> Pipeline:
 
 
 def small_tree(scorer: ScorerDeclaration) -> DecisionTreeClassifier:
-    """A tree of depth 2; among hundreds of features each split looks at some, because it sorts all rows by each."""
+    """A tree of depth 2; each split considers at most MOST_SORTED features, because it sorts all rows by each."""
     n_features = len(feature_types(scorer.contract))
     return DecisionTreeClassifier(max_depth=2, max_features=MOST_SORTED if n_features > MOST_SORTED else None)
 
 
 # Each function makes an unfitted model from the scorer and the labels that it will be fitted on. scikit-learn
-# recommends its histogram boosting from 10,000 rows on; early stopping is off because synthetic frauds would decide it.
+# recommends its histogram boosting from 10,000 rows on; early stopping is off, because SMOTE's synthetic frauds would
+# decide when to stop.
 CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
     "logistic_regression": lambda scorer, _: linear(scorer),
     "random_forest": lambda scorer, _: trees(

@@ -1,4 +1,4 @@
-"""What the folds chose, as the stages compare and tune wrote it."""
+"""The choices that were made on the folds, as the stages compare and tune wrote them."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from training.run.files import BUILD
 
 
 class ChosenResampling(Frozen):
-    """The way to rebalance, the declared one or the folds' choice, and how many trees suit the default parameters."""
+    """The way to rebalance, as declared or as chosen on the folds, and how many trees suit the default parameters."""
 
     resampling: Resampling
     rounds: int
 
 
 def chosen_resampling(name: str, project: Path = Path()) -> ChosenResampling:
-    """The choice of the stage compare; raises StageError where that did not run."""
+    """The choice of the stage compare; raises StageError if that stage did not run."""
     return ChosenResampling.model_validate_json(_read(project / BUILD / name / "resampling.json", "compare"))
 
 
@@ -28,7 +28,7 @@ def chosen_scorer(name: str, project: Path = Path()) -> ScorerDeclaration:
 
 
 def chosen_model(name: str, project: Path = Path()) -> Model:
-    """XGBoost's parameters, the choice of the stage tune; raises StageError where that did not run."""
+    """XGBoost's parameters, as chosen by the stage tune; raises StageError if that stage did not run."""
     return Model.model_validate_json(_read(project / BUILD / name / "tuned.json", "tune"))
 
 

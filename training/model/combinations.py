@@ -14,7 +14,7 @@ from handler.scoring.combinations import binner
 from training.model.bins import just_above, label_bins, number_bins
 from training.run.matrix import FeatureMatrix, Floats, Matrix, Positions, by_chunk
 
-# Few bins: a pair's table has their square, and each cell should be filled.
+# Few bins, because a pair's table has their square as cells, and each cell should be filled.
 N_BINS = 8
 MOST_LABELS = 24
 # Dependence is learned from at most this many rows, evenly spread; hundreds of features have many pairs.
@@ -31,8 +31,8 @@ def learn_combinations(
 ) -> dict[str, Any]:
     """Bins, tree, tables and limit of a training matrix, (n_rows, n_features), NaN = missing.
 
-    `labels` holds the labels of each category feature and None for a number, as `Features` has them; with `places` only
-    the features there are looked at.
+    `labels` holds the levels of each category feature and None for a number, as `Features` does; with `places`, only
+    the features at these positions are used.
     """
     if places is not None and not places:
         return {"places": [], "bins": [], "parents": [], "tables": [], "marginals": [], "limit": 0.0}
@@ -51,7 +51,8 @@ def learn_combinations(
         "limit": -np.inf,
     }
     scores = np.concatenate(by_chunk(matrix, partial(_scores, described, parents, learned["tables"])))
-    # Scores are sums of rounded numbers; the limit lies halfway between two of them, so that no rounding decides.
+    # Scores are sums of rounded numbers; the limit lies halfway between two possible sums, so that rounding errors do
+    # not decide.
     learned["limit"] = round(float(np.quantile(scores, UNLIKELY, method="lower")), DIGITS) - 10.0**-DIGITS / 2
     return learned
 
@@ -62,7 +63,7 @@ def _all_coded(described: Sequence[dict[str, Any]], rows: Matrix) -> Positions:
 
 
 def _counted(described: Sequence[dict[str, Any]], parents: Sequence[int], rows: Matrix) -> list[Floats]:
-    """Per feature the number of rows in each bin, with a table row for each bin of its parent."""
+    """The number of rows in each bin of each feature, as a table with a row for each bin of its parent."""
     coded, sizes = _all_coded(described, rows), [int(bins["size"]) for bins in described]
     return [
         _counts(coded, parent, index, sizes)
@@ -94,7 +95,7 @@ def _bins(column: Matrix, names: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _coded(column: Matrix, bins: dict[str, Any]) -> Positions:
-    """Each row's bin: a category's by the function's own code, a number's by the same rule, vectorised."""
+    """Each row's bin: for a category by the function's own code, for a number by the same rule, vectorised."""
     if "edges" in bins:
         return number_bins(column, bins["edges"])
     of_code = np.array([0, *(binner(bins)(float(code)) for code in range(len(bins["codes"])))])
@@ -105,7 +106,7 @@ def _coded(column: Matrix, bins: dict[str, Any]) -> Positions:
 def _tree(coded: Positions, sizes: Sequence[int]) -> list[int]:
     """Each feature's parent, -1 for the first: the maximum spanning tree by mutual information (Prim 1957)."""
     n_features = coded.shape[1]
-    # Columns are counted one by one, and hundreds of features have many pairs.
+    # Column-major, because columns are read one by one, and hundreds of features have many pairs.
     coded = np.asfortranarray(coded)
     parents = [-1] * n_features
     # The mutual information of each feature that is not in the tree yet with its best partner in the tree.

@@ -14,7 +14,7 @@ from training.model.encoder import FeatureEncoder
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 PERCENTILES = np.arange(101)
-# Scores, and which share of the legitimate rows has as much or more.
+# Scores, and the share of the legitimate rows that have this score or a higher one.
 SCORE_ANCHORS = ((0, 1.0), (600, 0.1), (900, 0.02), (1000, 0.0))
 SCALE_DIGITS = 8
 # float32 holds seven significant digits; the reference needs no more.
@@ -22,7 +22,7 @@ SIGNIFICANT = 7
 
 
 def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
-    """Per feature the share of missing values, and percentiles of a number or shares of a category's levels."""
+    """For each feature the share of missing values, and a number's percentiles or the shares of a category's levels."""
     features = build_features(contract, vocabulary)
     reference: dict[str, Any] = {}
     for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
@@ -48,30 +48,30 @@ def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dic
     return reference
 
 
-# The edges of the score bins, in log-odds; below and above them is one bin each.
+# The edges of the score bins, in log-odds; there is one more bin below them and one above.
 SCORE_EDGES = np.linspace(-9, 5, 57)
 
 
 def score_scale(probability: Floats, label: Labels) -> list[float]:
-    """What probability a request must exceed for each score from 1 to 1000, on the rows that calibrate.
+    """The probability that a request must exceed for each score from 1 to 1000, from the rows that calibrate.
 
-    A score stands for the share of the legitimate rows that have it or a higher one: 10 % have 600 and 2 % 900 or more,
-    as in rules written for Amazon Fraud Detector, and in between, and towards 100 % at 0 and 0 % at 1000, the share
-    falls evenly. So a score means as many false alarms with the next model as with this one.
+    A score stands for the share of the legitimate rows that have this score or a higher one: 100 % at 0, 10 % at 600,
+    2 % at 900 and 0 % at 1000, linear in between; 600 and 900 are as in rules written for Amazon Fraud Detector. A
+    score therefore means as many false alarms with the next model as with this one.
     """
     legitimate = np.sort(probability[label == 0])[::-1]
     scores, shares = zip(*SCORE_ANCHORS, strict=True)
     allowed = np.interp(np.arange(1, scores[-1] + 1), scores, shares) * len(legitimate)
     exceeded = legitimate[np.floor(allowed + 1e-9).astype(np.intp)]
-    # Rounded up, so that the row itself does not exceed it on a processor whose exp() has other last bits.
+    # Rounded up, so that the row itself does not exceed it on a processor whose exp() differs in the last bits.
     context = Context(prec=SCALE_DIGITS, rounding=ROUND_UP)
     return [float(context.create_decimal_from_float(value)) for value in exceeded.tolist()]
 
 
 def score_baseline(probability: Floats, label: Labels, threshold: float, block: float | None = None) -> dict[str, Any]:
-    """The score distribution of labelled rows that no model was fitted on, and what the threshold did on them.
+    """The score distribution of labelled rows that no model was fitted on, and what the threshold flags among them.
 
-    Where there is one from which on requests are blocked, also how many of the rows it would have blocked.
+    With `block`, the probability from which on requests are blocked, also how many of the rows it would have blocked.
     """
     flagged = probability >= threshold
     counts = np.bincount(np.searchsorted(SCORE_EDGES, log_odds(probability)), minlength=len(SCORE_EDGES) + 1)
@@ -86,7 +86,7 @@ def score_baseline(probability: Floats, label: Labels, threshold: float, block: 
 
 
 def _of_blocks(probability: Floats, label: Labels, threshold: float, block: float) -> dict[str, Any]:
-    """How many rows are blocked, and of the others what `score_baseline` counts of all: their labels become known."""
+    """How many rows are blocked, and the counts of `score_baseline` for the others, whose labels alone become known."""
     blocked = probability >= block
     flagged, others = (probability >= threshold) & ~blocked, label[~blocked]
     unblocked = {"rows": len(others), "frauds": int(others.sum()), "caught": int(label[flagged].sum())}
@@ -110,9 +110,10 @@ def baseline_of(encoder: FeatureEncoder, matrix: FeatureMatrix, score: dict[str,
 
 
 def sent_features(contract: Contract) -> list[int] | None:
-    """The places of the features of what callers send; None where that is all of them.
+    """The positions of the features that depend only on what callers send; None if all features do.
 
-    A history that is not asked, or knows nobody, leaves many features missing together, which says nothing of a caller.
+    A history that is not read, or that does not know an entity, leaves many features missing at once, which says
+    nothing about a caller.
     """
     computed = set(contract.columns) - set(contract.fields)
     computed |= {name for name, feature in contract.features.items() if computed & set(feature.operands)}

@@ -19,20 +19,20 @@ from training.run.matrix import Matrix
 
 # Average precision moves by chance from tree to tree; every tenth is enough to find where it stops rising.
 EVERY = 10
-# So many measurements without a higher value end the fit.
+# The fit ends after this many measurements without a higher value.
 PATIENCE = 6
 NEIGHBOURS = 2
 
 
 @dataclass(frozen=True)
 class FoldFits:
-    """Models of one setting on all folds, cut at one number of trees."""
+    """Models with the same parameters on all folds, cut at the same number of trees."""
 
     rounds: int
     margins: tuple[Matrix, ...]
-    """Per fold the margins of the validation rows."""
+    """The margins of each fold's validation rows."""
     precisions: tuple[float, ...]
-    """Per fold the average precision of these."""
+    """The average precision of each fold's margins."""
 
     @property
     def mean(self) -> float:
@@ -41,7 +41,7 @@ class FoldFits:
 
 
 class PrecisionOnLaterRows(xgboost.callback.TrainingCallback):
-    """Measures a fold's validation rows after every EVERY trees, and ends the fit once that no longer helps."""
+    """Measures a fold's validation rows after every EVERY trees, and ends the fit once more trees no longer help."""
 
     def __init__(self, fold: Fold) -> None:
         """Keep the fold."""
@@ -55,7 +55,7 @@ class PrecisionOnLaterRows(xgboost.callback.TrainingCallback):
         n_trees = epoch + 1
         if n_trees % EVERY:
             return False
-        # Margins add up over trees, so that only the new ones need to be asked.
+        # Margins add up over trees, so only the new trees need to predict.
         self._margin = model.inplace_predict(
             self._fold.validate,
             iteration_range=(n_trees - EVERY, n_trees),
@@ -67,11 +67,11 @@ class PrecisionOnLaterRows(xgboost.callback.TrainingCallback):
 
 
 Fit = tuple[xgboost.XGBClassifier, list[float]]
-"""A fitted model, and its average precision after every EVERY trees; without values where the trees are declared."""
+"""A fitted model, and its average precision after every EVERY trees; no values if the number of trees is declared."""
 
 
 def fit_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, model: Model) -> FoldFits:
-    """The fits of these parameters on folds whose training rows are used as they are."""
+    """Models with these parameters, fitted on the folds' training rows as they are."""
     # XGBoost releases the GIL while it trains.
     fits = Parallel(n_jobs=-1, prefer="threads")(
         delayed(fit_fold)(fold, scorer, model, scorer.resampling) for fold in folds
@@ -80,7 +80,7 @@ def fit_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, model: Model) ->
 
 
 def fit_fold(fold: Fold, scorer: ScorerDeclaration, model: Model, resampling: Resampling) -> Fit:
-    """The fit of these parameters on a fold; `resampling` gives the weight of its frauds."""
+    """A model with these parameters, fitted on a fold; `resampling` gives the weight of its frauds."""
     weight, device = fraud_weight(resampling, fold.train_label), scorer.compute.device
     fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
     if "rounds" in model.pinned:
@@ -105,7 +105,7 @@ def cut(fits: Sequence[Fit], folds: Sequence[Fold], model: Model) -> FoldFits:
 
 
 def common_rounds(curves: Sequence[Sequence[float]]) -> int:
-    """The number of trees with the highest mean average precision; a fit that ended counts with its last value.
+    """The number of trees with the highest mean average precision; a fit that ended early keeps its last value.
 
     Each value is averaged with its NEIGHBOURS on both sides, because the highest single one is often a lucky one.
     """

@@ -1,4 +1,4 @@
-"""The pipeline step that encodes a table of rows as a feature matrix, with the function's own code, and its columns."""
+"""The pipeline step that encodes a table of rows as a feature matrix, with the function's own code."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -100,7 +100,7 @@ def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataF
 
 
 def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
-    """Each category field's levels, most frequent first, and each text's model; `counts` has the rows of each level."""
+    """Each category field's levels, most frequent first, and each text's model; `counts` has each level's row count."""
     vocabulary: dict[str, Any] = {}
     for name, field in contract.fields.items():
         if field.type == "category":

@@ -26,7 +26,7 @@ def build_model(
 ) -> XGBClassifier:
     """The unfitted XGBoost model with these parameters, bound to the contract's monotone directions.
 
-    Raises StageError where the installed XGBoost does not support the device; it would silently use the CPU.
+    Raises StageError if the installed XGBoost does not support the device, because it would silently use the CPU.
     """
     if device != "cpu" and not xgboost.build_info()["USE_CUDA"]:
         raise StageError(
@@ -59,7 +59,7 @@ def build_model(
 def resampled_training_set(
     scorer: ScorerDeclaration, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
 ) -> tuple[Resampler, TrainingSet]:
-    """The resampler, and the training set that it makes of encoded rows and their labels."""
+    """The resampler, and the training set that it makes from encoded rows and their labels."""
     resampler = Resampler(scorer.resampling, feature_types(scorer.contract), scorer.seed)
     kept, synthetic = resampler.resample(matrix, label, workers)
     rows = FeatureMatrix(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
@@ -71,7 +71,7 @@ def resampled_training_set(
 def fit_training_set(
     scorer: ScorerDeclaration, parameters: Model, training_set: TrainingSet, weight: float, workers: Workers
 ) -> XGBClassifier:
-    """The model of a training set in which each fraud counts `weight`."""
+    """The model fitted on a training set in which each fraud has the weight `weight`."""
     device = scorer.compute.device
     model = build_model(parameters, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
     native_parameters = {key: value for key, value in model.get_xgb_params().items() if value is not None}
@@ -83,7 +83,7 @@ def fit_training_set(
 def fit_model(
     scorer: ScorerDeclaration, parameters: Model, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
 ) -> tuple[Resampler, XGBClassifier]:
-    """The resampler, and the model fitted on what it makes of encoded rows and their labels."""
+    """The resampler, and the model fitted on encoded rows and their labels after resampling."""
     resampler, training_set = resampled_training_set(scorer, matrix, label, workers)
     return resampler, fit_training_set(
         scorer, parameters, training_set, fraud_weight(scorer.resampling, label), workers

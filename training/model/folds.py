@@ -28,7 +28,7 @@ class Fold:
     validate: Matrix
     validate_label: Labels
     validate_groups: Positions | None = None
-    """What intervals draw together (`Window.drawn_by`), numbered from 0."""
+    """The group that intervals draw each validation row with (`Window.drawn_by`), numbered from 0."""
 
 
 def encode_folds(
@@ -70,7 +70,7 @@ def out_of_time_margins(
 ) -> tuple[Positions, Matrix]:
     """The positions of all validation rows, ascending, and each one's margin by a model of earlier rows only.
 
-    `margins_of` fits a model on the rows at some positions, and gives its margins for the rows at others.
+    `margins_of` fits a model on the rows at the first positions, and returns its margins for the rows at the second.
     """
     blocks, margins = zip(*((block, margins_of(train, block)) for train, block in positions), strict=True)
     return np.concatenate(blocks), np.concatenate(margins)

@@ -53,8 +53,8 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def fit_resample(self, X: Matrix, y: Labels) -> tuple[Matrix, Labels]:  # noqa: N803 - scikit-learn's names
         """The rows after resampling; SMOTE keeps all of them unchanged and appends synthetic frauds.
 
-        Rows that already have the declared ratio of frauds stay unchanged. Raises StageError where there are fewer
-        frauds than SMOTE needs neighbours.
+        Rows that already have the declared ratio of frauds stay unchanged. Raises StageError if there are too few
+        frauds for SMOTE's number of neighbours.
         """
         # In this process, because callers already use every core.
         kept, synthetic = self.resample(X, y, Workers(Compute(), n_processes=1))
@@ -67,7 +67,7 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def resample(
         self, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
     ) -> tuple[Positions | None, FeatureMatrix]:
-        """The positions of the kept rows, None where all are, and the synthetic frauds to append."""
+        """The positions of the kept rows, None if all are kept, and the synthetic frauds to append."""
         n_frauds = int(label.sum())
         kept, synthetic = None, _none_of(matrix, workers)
         if n_frauds < self.declared.ratio * (len(label) - n_frauds):
@@ -138,7 +138,7 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
 
 def _none_of(matrix: Matrix | FeatureMatrix, workers: Workers) -> FeatureMatrix:
-    """An empty matrix with the columns of another."""
+    """A matrix without rows and with as many columns as another."""
     return FeatureMatrix(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
 
 

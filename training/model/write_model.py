@@ -1,4 +1,4 @@
-"""A model fitted on a window, written with all that belongs to it."""
+"""Fits a model on a window, and writes it with everything that belongs to it."""
 
 from pathlib import Path
 from typing import Any

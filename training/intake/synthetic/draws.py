@@ -38,14 +38,14 @@ def happens(rng: Generator, permille: int | Integers, size: int) -> Mask:
 
 
 def keep_to(rng: Generator, codes: Integers, kept: Sequence[tuple[Mask, Integers]]) -> Integers:
-    """The codes, redrawn evenly from the allowed ones in segments that are restricted to these."""
+    """The codes; in each segment that is restricted to some codes, they are redrawn evenly from these."""
     for rows, allowed in kept:
         codes[rows] = allowed[rng.integers(allowed.size, size=np.count_nonzero(rows))]
     return codes
 
 
 def heavy_tail(rng: Generator, size: int) -> Floats:
-    """Factors of 1, and of a Pareto distribution for one row in a hundred."""
+    """Factors that are 1, except for one row in a hundred, where they follow a Pareto distribution."""
     return np.where(happens(rng, 10, size), 1.0 + rng.pareto(1.5, size), 1.0)
 
 
@@ -56,20 +56,20 @@ def draw_amounts(rng: Generator, usual_usd: Floats, day: Integers, *, growth: fl
 
 
 def draw_ids(rng: Generator, prefix: str, size: int) -> pa.Array:
-    """Unique ids without information."""
+    """Unique ids that carry no information."""
     start = int(rng.integers(2**40))
     return pa.array([f"{prefix}{_permuted(start + row):010x}" for row in range(size)])
 
 
 def draw_names(rng: Generator, prefix: str, codes: Integers) -> pa.Array:
-    """For each code a name of its own, without information."""
+    """A unique name for each code, which carries no information."""
     start = int(rng.integers(2**40))
     names = [f"{prefix}{_permuted(start + code):010x}" for code in range(int(codes.max(initial=-1)) + 1)]
     return pa.array(np.array(names, dtype=object)[codes], pa.string())
 
 
 def _permuted(number: int) -> int:
-    """A number below 2**40; the odd multiplier permutes these."""
+    """A number below 2**40, different for each `number` below 2**40, because the multiplier is odd."""
     return number * 678_446_653_037 % 2**40
 
 

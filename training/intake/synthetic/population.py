@@ -25,15 +25,15 @@ FRAUD_HOURS: Final = (52, 54, 55, 54, 50, 44, 38, 36, 36, 38, 40, 40, 42, 42, 42
 class Stream(NamedTuple):
     """How the rows of one customer follow each other: sessions of several rows, while the customer is active."""
 
-    sessions: float = 1.0  # of a customer, on average
-    rows: float = 1.0  # of a session, the median
+    sessions: float = 1.0  # per customer, on average
+    rows: float = 1.0  # per session, the median
     gap_minutes: float = 1.0  # between the rows of a session, the median
     active_days: int = DAYS  # from a customer's first session to the last
     host: str = ""  # the segment whose customers a fraudster poses as
 
 
 class Segment(NamedTuple):
-    """A kind of customer or fraudster: its frequency, its rows in time, its distributions, and its only values."""
+    """A kind of customer or fraudster: its frequency, rows in time, distributions, and restricted fields."""
 
     name: str
     per_100k: int
@@ -89,7 +89,7 @@ def draw_arrivals(rng: Generator, population: Population, n_rows: int) -> Arriva
         bounds[kind.name] = (n_customers, n_own)
         first, n_hosts = bounds[kind.stream.host] if kind.stream.host else bounds[kind.name]
         offsets.append(offset)
-        # A fraudster poses as one customer of the other segment, whoever it is.
+        # A fraudster poses as one arbitrary customer of the host segment.
         customers.append(first + (customer * SCATTER % n_hosts if kind.stream.host else customer))
         n_customers += n_own
     offset = np.concatenate(offsets)
@@ -109,7 +109,7 @@ def draw_stream(
 ) -> tuple[Integers, Integers, int]:
     """Microseconds since the start and the customer of each row of a segment, and how many customers it has.
 
-    `days` are the days that its rows would have one by one; sessions begin on some of them.
+    `days` are the days drawn for its rows one by one; sessions and customers begin on some of them.
     """
     n_rows = len(days)
     size = np.maximum(np.rint(stream.rows * rng.lognormal(0.0, 0.6, n_rows)), 1).astype(np.int64)
@@ -163,7 +163,7 @@ def draw_quantities(rng: Generator, population: Population, segment: Integers) -
 
 
 def of_customer(arrivals: Arrivals, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The value that each row's customer had in the first of the customer's rows."""
+    """For each row, the value in the first row of the same customer."""
     first = np.zeros(arrivals.n_customers, np.int64)
     first[arrivals.customer[::-1]] = np.arange(len(values))[::-1]
     return values[first[arrivals.customer]]
@@ -178,7 +178,7 @@ class Earlier(NamedTuple):
 
 
 def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> Earlier:
-    """The rows of an entity from floor(t - over, step) to before t; all in seconds."""
+    """The rows of the same entity from t - over, rounded down to a multiple of step, to before t; all in seconds."""
     order = np.lexsort((seconds, entity))
     ordered = entity[order] * 2**40 + seconds[order]
     return Earlier(
@@ -203,7 +203,7 @@ def is_fraudster(population: Population, segment: Integers) -> Mask:
 
 
 def draw_labels(rng: Generator, population: Population, segment: Integers) -> npt.NDArray[np.int8]:
-    """The published labels: 4 % of the fraud is not labelled, and 3 in 10,000 other rows are."""
+    """The published labels: 4 % of the frauds are not labelled as such, and 3 in 10,000 other rows are."""
     is_fraud = is_fraudster(population, segment)
     is_wrong = rng.integers(10_000, size=segment.size) < np.where(is_fraud, 400, 3)
     return (is_fraud ^ is_wrong).astype(np.int8)

@@ -36,7 +36,7 @@ from training.intake.synthetic.population import (
 )
 
 # fmt: off
-# Kept by hand, because this reads as a table.
+# Formatted by hand, because this reads as a table.
 CLAIMANTS: Final = Population(
     legitimate=(  #                      sessions, rows, gap     years       refunds/yr  x price
         Segment("everyday",       86_200, Stream(0.7, 0.8, 3000), ((2.6, 0.9), (0.7, 0.9), (0.9, 0.6))),
@@ -63,9 +63,9 @@ CLAIMANTS: Final = Population(
 )
 # fmt: on
 
-# Whose address on the internet a request comes from: the household's, a carrier's with many customers behind it, an
-# office's, or that of a farm of accounts, which moves on after some days.
-FROM_CARRIER, FROM_OFFICE, FROM_FARM = 80, 850, 800  # in thousandths of everybody's, an office's and a farm's requests
+# A request comes from the IP address of the household, of a carrier with many customers behind it, of an office, or of
+# an account farm, which changes its address after some days.
+FROM_CARRIER, FROM_OFFICE, FROM_FARM = 80, 850, 800  # in thousandths of other, office and farm requests
 N_CARRIERS, N_OFFICES, FARMS_A_PERIOD, FARM_DAYS = 300, 30, 1, 14
 IP_SECONDS, IP_STEP, IP_CAP = 30 * SECONDS_A_DAY, SECONDS_A_DAY, 64
 
@@ -108,7 +108,7 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
     """The claim and the history of each arrival."""
     years, rate, multiple = draw_quantities(rng, CLAIMANTS, arrivals.segment)
     years = of_customer(arrivals, np.round(np.minimum(years, 16.0), 2))
-    # The refunds of before, and those since: all earlier rows of the account.
+    # The refunds before the 26 weeks, and those since then, which are all earlier rows of the account.
     n_before = np.rint(of_customer(arrivals, rate) * years).astype(np.int64)
     since = earlier_rows(arrivals.customer, arrivals.seconds, over=DAYS * SECONDS_A_DAY, step=1)
     years = np.round(years + (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / (365 * SECONDS_A_DAY), 2)
@@ -124,7 +124,7 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
 
 
 def draw_ips(rng: Generator, arrivals: Arrivals) -> Integers:
-    """A number for the address on the internet that each request comes from."""
+    """The number of the IP address that each request comes from."""
     n_rows, names = arrivals.day.size, [kind.name for kind in CLAIMANTS.segments]
     is_office = arrivals.segment == names.index("shared_ip")
     is_farm = arrivals.segment == names.index("account_farm")
@@ -139,9 +139,9 @@ def draw_ips(rng: Generator, arrivals: Arrivals) -> Integers:
 
 
 def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
-    """How many accounts each row's address was used by in the 30 days before, at most 64 of them.
+    """How many accounts used each row's IP address in the 30 days before, at most 64.
 
-    The window begins at a full day, as that of `history` in params.yaml.
+    The window begins at a full day, like that of `history` in params.yaml.
     """
     earlier = earlier_rows(ip, arrivals.seconds, IP_SECONDS, IP_STEP)
     account = arrivals.customer[earlier.order].tolist()
@@ -181,7 +181,7 @@ def draw_item_names(rng: Generator, category: Integers) -> list[str]:
 
 
 def draw_columns(rng: Generator, arrivals: Arrivals, claims: Claims) -> dict[str, pa.Array]:
-    """The published columns; each draws in its turn, so their order is part of the data."""
+    """The published columns; they are drawn one after the other, so their order determines the data."""
     n_rows = arrivals.day.size
     # Customers with hardly any earlier refunds often have no history on file.
     no_refunds = happens(rng, np.where(claims.n_refunds <= 1, 150, 25), n_rows)

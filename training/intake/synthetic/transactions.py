@@ -78,7 +78,7 @@ CORRIDOR: Final[dict[str, Names]] = {
 NEW_CHAIN: Final[dict[str, Names]] = {"chain": ("MONAD",), "token_type": ("USDC", "MON")}
 
 # fmt: off
-# Kept by hand, because these read as tables.
+# Formatted by hand, because these read as tables.
 COUNTRIES: Final = {
     "US": 2400, "GB": 760, "DE": 640, "IN": 610, "BR": 480, "VN": 400, "TR": 380, "NG": 350, "FR": 330, "KR": 310,
     "JP": 290, "CA": 280, "ID": 260, "PH": 230, "ES": 210, "NL": 200, "IT": 190, "AU": 180, "MX": 170, "AR": 160,
@@ -117,7 +117,7 @@ PAYERS: Final = Population(
 # fmt: on
 
 N_MERCHANTS: Final = 1_500
-CONTACTS: Final = 3  # to whom a sender pays again and again
+CONTACTS: Final = 3  # addresses that a sender pays again and again
 # In thousandths: how often a payment goes to a merchant and to a contact; the others go to new addresses.
 TO_MERCHANT, TO_CONTACT = 600, 270
 # Fraudsters collect at addresses that they use for some days; sometimes they buy something.
@@ -168,7 +168,7 @@ def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
 
 
 def draw_receivers(rng: Generator, arrivals: Arrivals) -> Integers:
-    """A number for whom each row pays: a merchant, a contact of the sender, a mule, or somebody new."""
+    """The number of each row's receiver: a merchant, a contact of the sender, a mule, or somebody new."""
     n_rows = arrivals.day.size
     weights = [20_000 // (rank + 20) for rank in range(N_MERCHANTS)]
     merchant = pick(rng, weights, n_rows)
@@ -225,9 +225,9 @@ def draw_gaps(rng: Generator, payments: Payments) -> Mask:
 
 
 def sent_before(arrivals: Arrivals, amount_usd: Floats) -> tuple[Integers, Floats, Mask]:
-    """What each row's sender did before: payments in 24 hours, their average of 30 days, and where there is none.
+    """Each sender's earlier payments: their number in 24 hours, their average in 30 days, and which rows have none.
 
-    Windows begin at a full hour and a full day, as those of `history` in params.yaml.
+    Windows begin at a full hour and a full day, like those of `history` in params.yaml.
     """
     day = earlier_rows(arrivals.customer, arrivals.seconds, COUNT_SECONDS, COUNT_STEP)
     month = earlier_rows(arrivals.customer, arrivals.seconds, MEAN_SECONDS, MEAN_STEP)
@@ -239,7 +239,7 @@ def sent_before(arrivals: Arrivals, amount_usd: Floats) -> tuple[Integers, Float
 
 
 def draw_columns(rng: Generator, arrivals: Arrivals, payments: Payments) -> dict[str, pa.Array]:
-    """The published columns; each draws in its turn, so their order is part of the data."""
+    """The published columns; they are drawn one after the other, so their order determines the data."""
     n_rows = arrivals.day.size
     no_gas = draw_gaps(rng, payments)
     n_last_24h, average, is_first = sent_before(arrivals, payments.amount_usd)
