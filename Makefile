@@ -5,54 +5,54 @@ PYTHON := $(VENV)/bin/python
 SAM := .venv-sam/bin/sam
 UV := $(if $(shell command -v uv 2>/dev/null),uv,.uv/bin/uv)
 MAX_ARTIFACT_MB := 45
-# Not BUNDLES, which the function reads from the environment: `make serve` may be given others.
+# Not called BUNDLES, which the function reads from the environment: `make serve` may serve other bundles.
 PACKAGED := build/bundles
 WORKFLOWS := .github/workflows
 # The long tests that train what they need: they run while the shipped scorers are trained.
 FROM_NOTHING := tests/test_leakage.py tests/test_loop.py tests/training/run/test_cluster.py
 BY_FILE := --dist loadfile --no-loadscope-reorder
-# Without its guidelines, which it would fetch.
+# --skip-download: checkov would otherwise download its guidelines.
 CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --compact --quiet
 
-# After a command that has said what is wrong: ends make without a last line of its own, "Error 1". A make that a SIGPIPE
-# ends prints nothing and has exit status 141; where it ignores the signal, the command's exit status remains.
+# For a command that has already printed what is wrong: ends make without its own last line, "Error 1". A make that is
+# ended by SIGPIPE prints nothing and has exit status 141; if it ignores the signal, the command's exit status remains.
 END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
-# These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
-# or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
+# These count only if they are typed (make promote FORCE='a reason'), because containers and CI systems set a VERSION, a
+# LOG or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
 TYPED := ADD ARCHITECTURE BEFORE BUILD_DIR CLEAR DATA DELETE ENGINE EVERY EXPIRES FIELD FILE FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD \
   LOG OUT OUTPUT PAST REASON REASONS REMOVE REPLACE REQUESTS ROWS SCORER TIME VALUE VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
-# What is typed may contain anything: it reaches the commands through their environment, as it stands, and no shell reads it.
+# Typed values may contain anything: they reach the commands unchanged in the environment, and no shell parses them.
 $(foreach name,$(TYPED) STORE SIGNING_KEY BENCHMARK_DATA HISTORY,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
-# The function's processor: x86_64 or arm64. The built template accepts no other.
+# The function's processor: x86_64 or arm64. The built template accepts only the one that it was built for.
 ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build
 export ARCHITECTURE BUILD_DIR
-# Begins a recipe: names those of its variables that only the environment holds.
+# Begins a recipe: names those of its variables that are ignored because only the environment sets them.
 name_ignored = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environment's $(filter $(1),$(IGNORED)): type it behind make ($(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
 
 # `dvc repro` runs its stages with `python`, which must be this project's and look for modules in this folder.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONSAFEPATH
-# Where it is set, as in many containers, each stage and each process that a test starts would compile our modules anew.
+# If it is set, as in many containers, each stage and each process that a test starts compiles our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 export SAM_CLI_TELEMETRY := 0
-# uv keeps packages below the home folder, or here where that cannot be written.
+# uv keeps packages below the home folder, or here if the home folder is not writable.
 ifndef UV_CACHE_DIR
 ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$${HOME:?}/.cache}/uv" 2>/dev/null && test -w "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" && echo yes),yes)
 export UV_CACHE_DIR := $(CURDIR)/.uv/cache
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.uv/python
 endif
 endif
-# DVC and MLflow fail where the user has no name, as in containers that run as a number; then the number is the name.
+# DVC and MLflow fail if the user has no name, as in containers with a numeric user; its number then serves as the name.
 ifeq ($(LOGNAME)$(USER)$(LNAME)$(USERNAME),)
 export LOGNAME := $(shell id -un 2>/dev/null)
 endif
 
-# One target after the other, whatever -j says: what is packed was trained before. Only `make test` runs two side by side.
+# Targets run one after the other, whatever -j says: packaging needs trained models. Only `make test` runs two at once.
 ifneq ($(origin SIDE_BY_SIDE),command line)
 .NOTPARALLEL:
 endif
@@ -74,8 +74,8 @@ train: env data  ## train and package a bundle per scorer, from nothing (dvc rep
 try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [LABEL_DELAY=days] [OUT=folder]
 	@$(call name_ignored,DATA LABEL TIME LABEL_DELAY OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --label-delay "$$LABEL_DELAY" --out "$$OUT" || $(END_QUIETLY)
 
-# The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
-# One process more than there are cores, because some tests wait for processes that they start or end.
+# Training seldom keeps two cores busy, so the linters, and the tests that train a scorer of their own, run beside it.
+# The other tests have one process more than there are cores, because some wait for processes that they start or end.
 test: env  ## lint, types and all tests
 	@$(MAKE) --no-print-directory --jobs 2 SIDE_BY_SIDE=yes train test-from-nothing
 	pytest --cov --cov-append $(FROM_NOTHING:%=--ignore %) --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(BY_FILE) \
@@ -151,7 +151,7 @@ mlflow: env  ## serve MLflow's pages of the local runs at http://127.0.0.1:5000
 
 build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITECTURE=arm64 for the other processor)
 
-# Only this sets the processor: SAM's makefile builder passes on neither the architecture nor the parameters.
+# The processor is set only here: SAM's makefile builder passes on neither the architecture nor the parameters.
 artifact: .venv-sam/.installed
 	@$(call name_ignored,ARCHITECTURE BUILD_DIR)case "$$ARCHITECTURE" in x86_64|arm64) ;; \
 	  *) echo "ARCHITECTURE is $$ARCHITECTURE; it must be x86_64 or arm64" >&2; exit 1;; esac
@@ -175,7 +175,7 @@ deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what ca
 
 lint-template: ARN := arn:aws:
 lint-template: KMS := kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
-# Both read the template; checkov also reads it with every option on, because it does not evaluate conditions.
+# Both check the template; checkov also checks it with every option on, because it does not evaluate conditions.
 lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
@@ -186,7 +186,7 @@ lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template t
 	  ScoreScope=score OutcomesScope=label ModelsScope=audit DocsScope=read AlarmTopicArn=$(ARN)sns:eu-central-1:123456789012:on-call
 	$(CHECKOV) --file build/template.json
 
-# None of them needs the network: GitHub's schema is in the package, and zizmor leaves out what it would have to ask for.
+# No linter needs the network: the package contains GitHub's schema, and zizmor skips the checks that would need it.
 lint-workflows: env .venv-lint/.installed  ## the workflows through GitHub's schema, zizmor and shellcheck
 	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
 	.venv-lint/bin/zizmor --quiet --no-progress --offline --strict-collection --persona pedantic $(WORKFLOWS)/*.yml
@@ -195,7 +195,7 @@ lint-workflows: env .venv-lint/.installed  ## the workflows through GitHub's sch
 	  $(PYTHON) .github/scripts/lint_steps.py .venv-lint/bin/shellcheck $(WORKFLOWS)/*.yml; \
 	else echo "there is no shellcheck for this processor; the rest is checked"; fi
 
-# wrk loads uvicorn; where it is missing and cannot be installed, the benchmark says so and goes on.
+# wrk sends requests to uvicorn; if it is missing and cannot be installed, the benchmark says so and goes on.
 bench: build .venv-runtime/.installed  ## speed and weight beside an empty function, XGBoost's package and joblib
 	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing Debian's wrk"; apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk || true; \
@@ -261,7 +261,7 @@ clean:  ## remove what was built; data, environments and DVC's cache stay
 
 env: $(VENV)/.installed  ## the Python environment of training and tests
 
-# DVC needs no Git, but has to be told so. Without one no commit is known: training/run/provenance.py says why.
+# DVC works without Git if it is configured so. The commit is then unknown, and training/run/provenance.py says why.
 data: env  ## pull data/ from the DVC remote, or synthesise it where there is none
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
 	  ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm; \
@@ -280,8 +280,8 @@ data: env  ## pull data/ from the DVC remote, or synthesise it where there is no
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
-# INSTALL folder locks: an environment with what hash-pinned files list, and nothing else. Compiled at once, because where
-# PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile anew what it imports.
+# INSTALL folder locks: an environment with exactly the packages of the hash-pinned files. They are compiled at once: if
+# PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile its imports again.
 define INSTALL
 	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
 	$(UV) pip sync --quiet --require-hashes --compile-bytecode --build-constraints requirements.lock --python $(1)/bin/python $(2)
@@ -303,7 +303,7 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 .venv-automl/.installed: requirements-automl.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-automl,$<)
 
-# Only where uv is missing. Debian's python3 comes without pip, which root may install.
+# Only if uv is missing. Debian's python3 comes without pip, which is installed if the user is root.
 .uv/bin/uv: requirements-uv.lock
 	@for python in python3 /usr/bin/python3; do $$python -m pip --version >/dev/null 2>&1 && break; done; \
 	if ! $$python -m pip --version >/dev/null 2>&1; then \
@@ -316,9 +316,9 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 	@touch $@
 
 # Called by `sam build` (BuildMethod: makefile), which sets ARTIFACTS_DIR.
-# The artifact: the packages that are imported, XGBoost's C library with its OpenMP and nothing else of it, the
-# handler, the bundles. The .pyc files are valid by hash, because SAM's zip gives every file a timestamp of 1980,
-# which would make Lambda compile everything again at each cold start.
+# The artifact holds the imported packages (of XGBoost only the C library and its OpenMP), the handler and the bundles.
+# The .pyc files are hash-based: SAM's zip gives every file a timestamp of 1980, which would invalidate timestamp-based
+# ones and make Lambda compile everything again at each cold start.
 build-FraudFunction: | $(filter .uv/%,$(UV))
 	@test -n "$$ARTIFACTS_DIR" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
 	@test "$$ARCHITECTURE" = "$${ARTIFACT_FOR:-x86_64}" || { echo "run 'make build ARCHITECTURE=$$ARCHITECTURE': sam build alone builds for x86_64" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""How a benchmark's command starts, and where its report goes."""
+"""The command-line options of a benchmark, and where its report is written."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
 
 Sizes = Mapping[str, tuple[int, int]]
-"""How much is measured: by the option's name its default, and its value with `--smallest`."""
+"""How much is measured: per option, its default and its value with `--smallest`."""
 
 
 def options_of(
@@ -35,9 +35,9 @@ def options_of(
 
 
 def keep(name: str, report: Mapping[str, Any], options: Namespace, excesses: Sequence[str] = ()) -> None:
-    """Write a report into build/benchmarks/ and, with `--record`, into reports/; with `--smallest` nowhere.
+    """Write a report to build/benchmarks/ and, with `--record`, to reports/; with `--smallest`, write nothing.
 
-    Raises SystemExit where a figure is beyond its budget: `excesses` says so, a sentence each.
+    Raises SystemExit if `excesses` is not empty: it holds a sentence for each figure beyond its budget.
     """
     if options.smallest:
         return

@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on: its facts, who runs on which core, and what processes hold in memory."""
+"""The machine that a benchmark runs on: its description, the cores of processes, and the memory that they use."""
 
 import os
 import platform
@@ -11,13 +11,13 @@ from threading import Event, Thread
 
 import psutil
 
-# The cores that this process may use, read before anything pins it; just 0 where the system does not say.
+# The cores that this process may use, read before anything pins it; only core 0 if the system does not tell.
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 
 
 def machine() -> dict[str, str | int]:
-    """The date, processor, its cores that this process may use, Python and system."""
+    """The date, the processor, how many of its cores this process may use, the Python version and the system."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "processor": _processor(),
@@ -29,7 +29,7 @@ def machine() -> dict[str, str | int]:
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Keeps this thread, and every process it starts in the context, on one core, where the system can."""
+    """Pin this thread, and every process that it starts in the context, to one core; only on Linux."""
     if sys.platform != "linux":
         yield
         return
@@ -42,20 +42,20 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def in_turn(names: Iterable[str], turn: int) -> list[str]:
-    """The names, in odd turns from the back, so that none always comes after the same other."""
+    """The names, reversed in odd turns, so that none always follows the same other one."""
     ordered = list(names)
     return ordered[::-1] if turn % 2 else ordered
 
 
 def resident_mb(pid: int) -> float:
-    """The memory that a process holds now, its share of files in the page cache included, in MB."""
+    """The resident memory of a process in MB, including the pages of files that it maps."""
     return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
 def family_mb(pid: int) -> float:
-    """The memory that a process and all that it started hold now, what they share counted once (PSS), in MB (Linux)."""
+    """The memory of a process and all its descendants in MB, with shared pages counted once (PSS); Linux only."""
     total = 0
-    # One of them may end in between: the sum is too small, and the next sample is near.
+    # If one of them ends meanwhile, the sum is too small, but the next sample follows soon.
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for member in (process, *process.children(recursive=True)):
@@ -65,7 +65,7 @@ def family_mb(pid: int) -> float:
 
 @contextmanager
 def sampled[T](measure: Callable[[], T], every_seconds: float) -> Iterator[list[T]]:
-    """What is measured now, and then again and again until the context ends."""
+    """A list of measurements that grows until the context ends: one now, then one every `every_seconds`."""
     samples, stop = [measure()], Event()
 
     def keep_measuring() -> None:

@@ -1,7 +1,7 @@
-"""What README.md and docs/ show of the reports and the bundles: `python -m benchmarks.pages` fills it in.
+"""Fills the tables, figures and answers of reports and bundles into README.md and docs/: `python -m benchmarks.pages`.
 
-A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `--check` changes nothing
-and ends with an error where a page is not what this module gives.
+A table follows a line `<!-- table: NAME -->`, and an answer its `$ curl` line. `--check` changes nothing, and ends with
+an error if a page is out of date.
 """
 
 import json
@@ -54,7 +54,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def _of(name: str, build: Callable[[dict[str, Any]], str]) -> str:
-    """What a benchmark makes of its recorded report."""
+    """The text that `build` makes of a recorded report."""
     return build(report(name))
 
 
@@ -80,7 +80,7 @@ SPEED_SUMMARY = (
 
 
 def summary(table: str, titles: tuple[str, ...]) -> str:
-    """The head of a Markdown table and its rows of these titles."""
+    """The head of a Markdown table and its rows with these titles."""
     head, rule, *rows = table.splitlines()
     by_title = {row.split(" | ")[0].removeprefix("| "): row for row in rows}
     return "\n".join([head, rule, *(by_title[title] for title in titles)])
@@ -122,7 +122,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "billion": partial(_of, "training.json", billion_table),
 }
 
-# What stands in the pages' sentences.
+# Figures within the pages' sentences: the pattern that finds each, and the function that builds it.
 FACTS: dict[str, Callable[[], str]] = {
     r"`make bench` on .*": partial(_of, "serving.json", speed_caption),
     r"`make bench-cost` on .*": partial(_of, "footprint.json", memory_caption),
@@ -177,7 +177,7 @@ def filled(page: str) -> str:
 
 
 def faults(pages: Sequence[str]) -> list[str]:
-    """What is wrong with the marked tables of all pages together, a sentence each."""
+    """The tables and sentences that are missing from the pages, or that no benchmark fills, a sentence each."""
     text = "".join(pages)
     marked = re.findall(r"<!-- table: (\w+) -->", text)
     return [
@@ -198,7 +198,7 @@ def faults(pages: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Fill the pages, or with `--check` end with an error where one is not as it would be filled."""
+    """Fill the pages; with `--check`, only end with an error if one of them is out of date."""
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if sentences := faults(list(texts.values())):
         raise SystemExit("\n".join(sentences))

@@ -31,5 +31,5 @@ def number(value: float) -> str:
 
 
 def with_interval(value: float, bounds: list[float] | None) -> str:
-    """A value and, where it has one, its 95 % interval."""
+    """A value and, if it has one, its 95 % interval."""
     return number(value) if bounds is None else f"{number(value)} ({number(bounds[0])} to {number(bounds[1])})"

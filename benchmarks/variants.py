@@ -1,4 +1,4 @@
-"""Other versions of a real bundle: the same model, calibrated otherwise, so that every answer tells them apart."""
+"""Variants of a real bundle: the same model with another calibration, so that every answer tells them apart."""
 
 import json
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ def write_variant(
     scale: Sequence[float] | None = None,
     **changes: Any,  # noqa: ANN401 - keys of the manifest
 ) -> str:
-    """The version of a sound bundle in a new folder: `source` with its log-odds stretched and shifted.
+    """Write `source`, with its log-odds stretched and shifted, as a sound bundle in a new folder; returns its version.
 
-    `slope` -1 makes a model that ranks the wrong way round. `scale` is that of its scores, if its decision has one.
-    `changes` replace keys of the manifest.
+    A `slope` of -1 makes a model that ranks the wrong way round. `scale` replaces the scale of the scores, if the
+    decision has one. `changes` replace keys of the manifest.
     """
     contents = contents_of(source)
     manifest = {**json.loads(contents.pop(MANIFEST)), **changes}
@@ -50,7 +50,7 @@ def write_variant(
 
 
 def rewrite_manifest(folder: Path, **changes: Any) -> str:  # noqa: ANN401 - keys of the manifest
-    """The version of a bundle after keys of its manifest were changed, and its version to match."""
+    """Change keys of a bundle's manifest, and its version to match; returns that version."""
     manifest = {**json.loads((folder / MANIFEST).read_bytes()), **changes}
     manifest["version"] = content_version(manifest)
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))

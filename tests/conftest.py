@@ -1,4 +1,4 @@
-"""What several tests need: the built artifact, a checkout, the function under uvicorn, and an S3 on loopback."""
+"""Fixtures of several tests: the built artifact, a checkout, the function under uvicorn, and a local S3 server."""
 
 import logging
 import os
@@ -23,14 +23,14 @@ from training.delivery.emulation import own_architecture
 
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-# `make robust`: other examples at each run, and many.
+# For `make robust`: many examples, and other ones at each run.
 settings.register_profile(
     "long",
     deadline=None,
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "20000")),
     suppress_health_check=list(HealthCheck),
 )
-# Tests share the cores already: what a stage would give to other processes it does itself, unless a test is about them.
+# Tests already share the cores, so stages start no processes of their own, except in the tests of those processes.
 os.environ["LOKY_MAX_CPU_COUNT"] = os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # A user's own settings of the store or the log must not reach the function under test.
 for name in Settings.model_fields:
@@ -41,7 +41,7 @@ PROJECT = Path(__file__).parent.parent
 SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 
-# What takes minutes, each on one core: begun first, it does not keep the others waiting at the end.
+# Files that take minutes, each on one core. They start first, so that the run does not wait for them at the end.
 LONG = (
     "test_loop.py",
     "test_benchmarks.py",
@@ -55,7 +55,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, all else in its order."""
+    """Sort the long files first; the others keep their order."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
@@ -78,7 +78,7 @@ def sam_build() -> Callable[[Path], Path]:
 def built_template(
     sam_build: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
 ) -> Path:
-    """The built template, beside its FraudFunction/ folder; processes that test side by side share it."""
+    """The built template, beside its FraudFunction/ folder; parallel test processes share it."""
     folder = tmp_path_factory.getbasetemp().parent / f"artifact-{testrun_uid}"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -88,7 +88,7 @@ def built_template(
 
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages give their tasks to two processes, as they do outside of these tests."""
+    """Stages spread their tasks over two processes, instead of running them in the test's own."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
 
 
@@ -101,7 +101,7 @@ def unmeasured(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A user's checkout with an empty data/, in which DVC runs without anybody's settings and caches.
+    """A user's checkout with an empty data/, in which DVC runs without the user's settings and caches.
 
     The stages are not measured for coverage there: other tests run them too.
     """
@@ -141,14 +141,14 @@ def _under_uvicorn(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture(scope="session")
 def under_uvicorn() -> Callable[..., AbstractContextManager[tuple[str, int]]]:
-    """Serves a folder's bundles with some settings, as long as a block lasts; gives host and port."""
+    """Serves a folder's bundles with some settings for the duration of a block; gives host and port."""
     return _under_uvicorn
 
 
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
-    """Where a server speaks S3's protocol (moto)."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - as long as boto3, below
+    """The address of a local server that speaks S3's protocol (moto)."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow to import, like boto3 below
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -160,7 +160,7 @@ def s3_address() -> Iterator[str]:
 
 @pytest.fixture
 def s3_environment(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What leads every client of AWS, in this process and in those it starts, to that server."""
+    """The variables that lead every AWS client, in this process and those that it starts, to that server."""
     environment = {
         "AWS_ENDPOINT_URL": s3_address,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -176,7 +176,7 @@ def s3_environment(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
 @pytest.fixture
 def bucket(s3_environment: dict[str, str]) -> str:  # noqa: ARG001 - the client reads the environment
     """The name of an empty bucket."""
-    import boto3  # noqa: PLC0415 - half a second, which most tests need not wait
+    import boto3  # noqa: PLC0415 - takes half a second, which most tests can save
 
     name = f"models-{uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})

@@ -1,7 +1,7 @@
-# ruff: noqa: INP001 - a script beside the shell scripts, of no package
-"""Every `run:` of the given workflows through shellcheck: `python .github/scripts/lint_steps.py SHELLCHECK FILE...`.
+# ruff: noqa: INP001 - a script beside the shell scripts, not part of a package
+"""Runs shellcheck on every `run:` step of workflows: `python .github/scripts/lint_steps.py SHELLCHECK FILE...`.
 
-What is found is named by file, job and step, and the exit status is 1.
+Findings are printed with their file, job and step, and the exit status is 1.
 """
 
 import subprocess
@@ -13,21 +13,21 @@ from ruamel.yaml import YAML
 
 
 def scripts(workflow: Path) -> Iterator[tuple[str, str]]:
-    """Each step's place, and what it runs."""
+    """Each step's file, job and name, and the script that it runs."""
     jobs = YAML(typ="safe").load(workflow)["jobs"]
     for job, declared in jobs.items():
-        for step in declared.get("steps", ()):  # a job may be a workflow of its own
+        for step in declared.get("steps", ()):  # a job that calls a workflow has none
             if "run" in step:
                 yield f"{workflow}, {job}, {step['name']}", step["run"]
 
 
 def main() -> None:
-    """Print what shellcheck says of each step."""
+    """Print shellcheck's findings on each step, and exit."""
     shellcheck, *workflows = sys.argv[1:]
     is_clean = True
     for workflow in workflows:
         for place, script in scripts(Path(workflow)):
-            done = subprocess.run(  # noqa: S603 - the linter that make names
+            done = subprocess.run(  # noqa: S603 - the linter that the Makefile names
                 [shellcheck, "--shell=bash", "-"], input=script, capture_output=True, text=True, check=False
             )
             if done.returncode != 0:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Loads the past of each scorer with a history, as of the last midnight in UTC, into the table HISTORY_TABLE. The rows
-# are those of HISTORY_ROWS, such as s3://bucket/last/{scorer}.parquet, in place of the data of the checkout.
+# Loads the history of each scorer that has one, as of the last midnight in UTC, into the table HISTORY_TABLE. The rows
+# of HISTORY_ROWS, such as s3://bucket/last/{scorer}.parquet, replace the data of the checkout.
 set -euo pipefail
 
 before=$(date --utc +%F)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Monitors SCORER by LOG and STORE, and leaves the state and its reasons for the steps that follow and for the reader.
-# Not by `make monitor`: make turns every status but 0 into 2, and 10, 20 and 30 are answers.
+# Monitors SCORER with LOG and STORE. The state becomes an output of the step; the state and its reasons are written to
+# the report and the job's summary. `make monitor` is not used, because make turns every exit status but 0 into 2, and
+# 10, 20 and 30 are answers.
 set -euo pipefail
 
 status=0
@@ -17,7 +18,7 @@ case $status in
 esac
 echo "$summary"
 echo "state=$state" >>"$GITHUB_OUTPUT"
-# Indented, so that nothing that the log holds is taken for Markdown.
+# Indented, so that nothing from the log is rendered as Markdown.
 report=reports/$SCORER/monitor.md
 printf '### %s: %s\n\n    %s\n' "$SCORER" "$state" "${summary//$'\n'/$'\n    '}" >"$report"
 cat "$report" >>"$GITHUB_STEP_SUMMARY"

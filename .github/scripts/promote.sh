@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Promotes what is packaged of every scorer in STORE, if the gate agrees; fails, with each refusal's sentence, if not.
+# Promotes the packaged version of every scorer in STORE if the gate agrees; otherwise fails with each refusal's reason.
 set -euo pipefail
 
 refused=0

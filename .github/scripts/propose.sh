@@ -2,7 +2,7 @@
 # Opens a pull request with what the retraining of SCORER changed; as a draft unless VERDICT is promote.
 set -euo pipefail
 
-# The tables of README and docs are those of the reports, which the gate checks.
+# Updates the tables of README and docs from the reports; the tests check that they agree.
 python -m benchmarks.pages
 git add data.dvc dvc.lock reports README.md docs
 if git diff --cached --quiet; then
@@ -10,7 +10,7 @@ if git diff --cached --quiet; then
   exit 0
 fi
 
-# Its first lines are the verdict, with every objection.
+# The text begins with the verdict and every objection.
 body=$(mktemp)
 {
   cat "reports/$SCORER/retrain.md"
@@ -21,7 +21,7 @@ body=$(mktemp)
   fi
 } >"$body"
 
-# The data come before the pull request that names them.
+# The data must be in the remote before the pull request that names them.
 dvc push
 version=$(python -c 'import json, sys; print(json.load(sys.stdin)["version"])' <"reports/$SCORER/retrain.json")
 title="Retrain $SCORER: $version"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails where one of the named variables is empty, and says which.
+# Fails if one of the named variables is empty, and says which.
 set -euo pipefail
 
 missing=0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Retrains SCORER, with ROWS if there are any, and leaves the gate's verdict. The store's pointer stays where it is.
+# Retrains SCORER, with ROWS if there are any, and outputs the gate's verdict. The store's pointer does not change.
 set -euo pipefail
 
 arguments=("$SCORER" --store "$STORE" --candidate)

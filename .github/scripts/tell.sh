@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tells of the STATE of SCORER in its open issue, or opens one; where the state is retrain, starts that too.
+# Reports the STATE of SCORER in its open issue, or opens one; if the state is retrain, also starts a retraining.
 set -euo pipefail
 
 title="Monitoring: $SCORER"

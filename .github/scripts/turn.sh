@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Chooses what is retrained: SCORER with ROWS where somebody asks for it, else the scorer whose week it is, with the
-# new rows that LABELLED_ROWS names. All have their data in the one data.dvc, so that one a week takes its turn.
+# Chooses what is retrained: SCORER with ROWS if they are given, or else the scorer whose turn it is this week, with the
+# new rows that LABELLED_ROWS names. All scorers have their data in the same data.dvc, so one is retrained per week.
 set -euo pipefail
 
 if [ -z "${SCORER:-}" ]; then

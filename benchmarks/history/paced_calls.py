@@ -1,4 +1,4 @@
-"""Calls of the function in a process of its own, at a rate and until an end that the caller sets."""
+"""Calls the function from a separate process, at a rate and until an end that the caller sets."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from benchmarks.serving.gateway import http_event
 from handler.scoring.history import DAY
 
 N_ENTITIES = 200
-# Requests are of this time and later ones.
+# The timestamp of the first request; later requests have later ones.
 FIRST_TIME = START + 400 * DAY
 
 
@@ -29,27 +29,27 @@ class Sent(NamedTuple):
     """When it was sent, in seconds since 1970."""
     milliseconds: float
     own: float
-    """Microseconds of the processor."""
+    """Processor time, in microseconds."""
     is_answered: bool
-    """By the history too."""
+    """Whether the history answered too."""
     status: int
     request: dict[str, Any]
 
 
 class Limits(NamedTuple):
-    """How often a worker calls the function, and when it ends."""
+    """How often a worker calls the function, and when it stops."""
 
     n_calls: float = np.inf
     rate: float = np.inf
-    """Calls a second, at most."""
+    """The most calls per second."""
     until: float = np.inf
-    """In seconds since 1970."""
+    """When it stops, in seconds since 1970."""
     stop: Path = Path("/nowhere")
-    """It ends where this file exists."""
+    """It stops once this file exists."""
 
 
 def work(limits: Limits, *, is_remembered: bool) -> list[Sent]:
-    """Call the function within these limits, with keys where it has a history."""
+    """Call the function within these limits; requests carry a time and keys if it has a history."""
     from handler.app import handler  # noqa: PLC0415 - reads the environment, and loads the bundles
 
     draw, sent, begin = np.random.default_rng(0), list[Sent](), time.time()
@@ -63,7 +63,7 @@ def work(limits: Limits, *, is_remembered: bool) -> list[Sent]:
             request |= {"at": FIRST_TIME + len(sent), **keys}
         event = http_event(ROUTE, request)
         own, start = time.thread_time(), time.perf_counter()
-        # With a context: without one it would take a request for the warm-up, which leaves no trace.
+        # Without a context, the function would take the request for the warm-up, which leaves no trace.
         answer = handler(event, CONTEXT)
         took, used = time.perf_counter() - start, time.thread_time() - own
         is_answered = "history did not answer" not in answer["body"]
@@ -73,9 +73,9 @@ def work(limits: Limits, *, is_remembered: bool) -> list[Sent]:
 
 @contextmanager
 def calls_of_worker(bundles: Path, environment: Mapping[str, str], limits: Limits) -> Iterator[Future[list[Sent]]]:
-    """The calls of a worker in a process of its own, once it has loaded the function."""
+    """The future of the calls of a worker process, which has loaded the function before the block begins."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        # The process begins with it: what it imports reads its settings at once.
+        # Set before the process starts, because the modules that it imports read their settings at once.
         with patch.dict(os.environ, {"BUNDLES": str(bundles), **environment}):
             pool.submit(work, Limits(0), is_remembered=bool(environment)).result()
         yield pool.submit(work, limits, is_remembered=bool(environment))

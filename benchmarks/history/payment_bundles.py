@@ -1,4 +1,4 @@
-"""Bundles of the scorer of the drawn payments, trained when they are asked for, with its history and without."""
+"""Bundles of the scorer of synthetic payments, with its history and without, trained on demand."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from handler.scoring.bundle import MANIFEST, to_json
 from training.package import build_bundle
 from training.run.files import BUNDLES
 
-# What makes a bundle of rows, in an interpreter of its own, because the stages work in the working folder.
+# The stages from rows to a bundle. They run in a separate interpreter, because they use the working folder.
 STAGES = ("catalogue", "prepare", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package")
 RUN_STAGES = f"""
 import importlib
@@ -26,7 +26,7 @@ for stage in {STAGES!r}:
 
 @cache
 def trained_contents(n_rows: int) -> dict[str, bytes]:
-    """The files of the bundle of a scorer that learned so many rows; a process trains it once."""
+    """The files of the bundle of a scorer trained on `n_rows` rows; each process trains it only once."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_rows(folder / scorer_in(folder).data, n_rows)
@@ -40,10 +40,10 @@ def trained_contents(n_rows: int) -> dict[str, bytes]:
 
 
 def trained_bundles(folder: Path, n_rows: int) -> tuple[Path, Path]:
-    """Folders with the bundle of a scorer that learned so many rows, and with that of the same without its history.
+    """Two folders: the bundle of a scorer trained on `n_rows` rows, and the same bundle without its history.
 
-    The latter has the same model; what the history computes is a field, which a request may carry. No request is ever
-    flagged, because the reasons that a flagged one has would hide what is measured.
+    The latter has the same model, but a request may carry the history's features as fields. The threshold is 1, so that
+    no request is flagged: computing the reasons of a flagged request would hide what is measured.
     """
     contents = dict(trained_contents(n_rows))
     manifest = json.loads(contents.pop(MANIFEST))

@@ -1,4 +1,4 @@
-"""Drawn payments of cards, devices and merchants, and a scorer with a history of these three: twelve features."""
+"""Synthetic payments with cards, devices and merchants, and a scorer with twelve history features of the three."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,26 +62,26 @@ N_ENTITIES = 3
 START = 1_704_067_200  # 2024-01-01
 DAYS = 365
 ROWS_A_BATCH = 100_000
-# How many rows an entity has on average; of the most frequent ones a multiple.
+# The mean number of rows per entity; the most frequent entities have a multiple of it.
 ROWS_A_CARD, ROWS_A_DEVICE, ROWS_A_MERCHANT = 20, 15, 1_000
 FRAUD_RATE = 0.02
 OTHER_DEVICE_RATE = 0.1
 
 
 def scorer_in(folder: Path) -> ScorerDeclaration:
-    """The scorer, whose declaration is written into a folder."""
+    """The scorer, whose declaration is first written to params.yaml in a folder."""
     path = folder / "params.yaml"
     path.write_text(PARAMS, encoding="utf-8")
     return declared_scorer(SCORER, path)
 
 
 def batches(n_rows: int) -> Iterator[pa.RecordBatch]:
-    """Checked payments in order of time; a fraud's amount is higher, and its device another than usual."""
+    """Valid payments in order of time; a fraud has a higher amount, and a random device, not the card's usual one."""
     draw = np.random.default_rng(3)
     for first in range(0, n_rows, ROWS_A_BATCH):
         n = min(ROWS_A_BATCH, n_rows - first)
         is_fraud = draw.random(n) < FRAUD_RATE
-        # A square makes some entities much more frequent than others.
+        # Squaring the uniform draws makes some entities much more frequent than others.
         card, merchant = (
             (draw.random(n) ** 2 * max(n_rows // rows, 1)).astype(np.int64) for rows in (ROWS_A_CARD, ROWS_A_MERCHANT)
         )
@@ -102,7 +102,7 @@ def batches(n_rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def write_rows(path: Path, n_rows: int) -> None:
-    """Write so many of them as a Parquet file."""
+    """Write `n_rows` payments as a Parquet file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, next(batches(1)).schema) as writer:
         for batch in batches(n_rows):

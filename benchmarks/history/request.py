@@ -1,7 +1,7 @@
-"""What a history on SQLite adds to a warm request: three entities, twelve features. `make bench-history`.
+"""The time that a SQLite history of three entities and twelve features adds to a warm request: `make bench-history`.
 
-The same scorer without its history is the floor, called in turns in a process of its own. Both are called as Lambda
-calls the function, without a network. The history's file holds the payments before.
+The baseline is the same scorer without its history. Each of the two has a process of its own. They are called in turn,
+as Lambda calls the function, without a network. The history's file already holds the earlier payments.
 """
 
 from argparse import Namespace
@@ -28,12 +28,12 @@ from handler.scoring.scorer import load_scorer
 
 SIZES = {"rows": (50_000, 3_000), "turns": (61, 2), "calls": (200, 5)}
 PERCENTILES = {"p50": 50, "p99": 99}
-# What a request may pay for its history, in microseconds.
+# The most time that a history may add to a request, in microseconds.
 MOST_ADDED = {"p50": 250.0, "p99": 600.0}
 
 
 def remember(bundle: Path, path: Path, past: Sequence[Mapping[str, Any]]) -> None:
-    """Write a history's file that holds these requests."""
+    """Write a history file that holds these requests."""
     scorer = load_scorer(bundle)
     if scorer.past is None:
         raise SystemExit(f"{bundle} has no history")
@@ -43,7 +43,7 @@ def remember(bundle: Path, path: Path, past: Sequence[Mapping[str, Any]]) -> Non
 
 
 def measure(options: Namespace) -> dict[str, dict[str, float]]:
-    """Percentiles of the microseconds of a request with and without the history."""
+    """The percentiles of a request's time, in microseconds, with and without the history."""
     seconds: dict[str, list[float]] = {"without": [], "with": []}
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,7 +51,7 @@ def measure(options: Namespace) -> dict[str, dict[str, float]]:
         n_calls = (options.turns + 1) * options.calls
         *past, first = requests(options.rows)
         remember(with_history / SCORER, folder / "history.db", past)
-        # New payments of the same entities, after those that are remembered.
+        # New payments of the same entities, later than those in the history.
         later = [first["at"] - past[0]["at"] + 60 + request["at"] for request in past[:n_calls]]
         new = [
             request | {"payment_id": f"new {index}", "at": at}
@@ -92,7 +92,7 @@ def added(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def request_table(report: Mapping[str, Any]) -> str:
-    """A request without and with the history, and the difference."""
+    """The time of a request without and with the history, and the difference."""
     lines = {
         "a request without a history": report["without"],
         "the same with three entities and twelve features on SQLite": report["with"],
@@ -103,7 +103,7 @@ def request_table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, and end with an error where the history adds too much."""
+    """Measure, print the table, and end with an error if the history adds too much."""
     options = options_of("history.request", __doc__, SIZES, arguments)
     report = {"machine": machine(), "effort": {size: getattr(options, size) for size in SIZES}, **measure(options)}
     print(request_table(report))

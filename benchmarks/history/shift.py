@@ -1,6 +1,6 @@
-"""What a worker does that shares a history with others: calls of the function for some seconds, at a rate.
+"""A worker that shares a history with others, and calls the function for some seconds at a given rate.
 
-A module of its own, because a worker's process imports it: with that of the benchmark it would import scikit-learn too.
+This is a separate module because each worker process imports it: the benchmark's module would import scikit-learn too.
 """
 
 import logging
@@ -18,15 +18,15 @@ from benchmarks.history.payments import ROUTE, START
 from benchmarks.serving.child import CONTEXT, HTTP_OK
 from benchmarks.serving.gateway import http_event
 
-# So few entities that workers meet at each, and so many that the times of one are seldom more than it keeps apart.
+# Few enough that workers share entities, and enough that an entity seldom has more timestamps than it keeps apart.
 N_ENTITIES = 200
-# Payments come this much faster than their times say, so that in a minute states see hours.
+# Timestamps advance this many times faster than the clock, so that the states cover hours within a minute.
 SPEED = 200
 
 
 @dataclass(frozen=True)
 class Worked:
-    """What one worker asked and got."""
+    """What one worker sent, and how it was answered."""
 
     answered: list[dict[str, Any]]
     seconds: list[float]
@@ -36,7 +36,7 @@ class Worked:
 
 @dataclass(frozen=True)
 class Shift:
-    """How the workers work: on which file, for how long, and how many requests a second each."""
+    """The history file that the workers share, how many seconds they work, and each worker's requests per second."""
 
     history: Path
     seconds: float
@@ -44,7 +44,7 @@ class Shift:
 
 
 def work(bundles: Path, shift: Shift, worker: int, barrier: Barrier, origin: float) -> Worked:
-    """Call the function for so long, once all workers have loaded it; times of requests count from the origin."""
+    """Call the function for the shift's seconds, once all workers have loaded it; timestamps count from `origin`."""
     os.environ |= {"BUNDLES": str(bundles), "HISTORY": str(shift.history)}
     from handler.app import handler  # noqa: PLC0415 - reads the environment, and loads the bundles
 
@@ -68,7 +68,7 @@ def work(bundles: Path, shift: Shift, worker: int, barrier: Barrier, origin: flo
         }
         event = http_event(ROUTE, request)
         start = time.perf_counter()
-        # With a context: without one it would take a request for the warm-up, which leaves no trace.
+        # Without a context, the function would take the request for the warm-up, which leaves no trace.
         answer = handler(event, CONTEXT)
         took.append(time.perf_counter() - start)
         if answer["statusCode"] != HTTP_OK or "history did not answer" in answer["body"]:

@@ -1,8 +1,9 @@
 """Histories in a table that answers at once, or not at all: `make bench-history`.
 
-A stand-in for DynamoDB runs on the same machine, so that what is measured is this project's own work, and what becomes
-of requests: while the table is silent for a minute, while a hundred callers name one merchant, and while a million
-states are loaded; and while one merchant has more of them than one item takes, with and without shards.
+The table is a stand-in for DynamoDB on the same machine, so that only this project's own work is measured. The other
+parts count the requests that are answered while the table is silent for a minute, while a hundred callers name one
+merchant, while one merchant gets more requests than one item takes, with and without shards, and while a million states
+are loaded.
 """
 
 import time
@@ -45,23 +46,23 @@ SIZES = {
     "callers": (100, 4),
     "hot_seconds": (20, 1),
     "states": (1_000_000, 200),
-    # States a second. DynamoDB is slower too; if it were not, the stand-in would answer nobody in time.
+    # States per second. Without this limit the stand-in would answer no request in time; DynamoDB would load no faster.
     "load_rate": (8_000, 8_000),
 }
 NAME, SECRET = "past", b"a secret"
-# Requests a second of one merchant, and its shards. This machine cannot send the 1,500 that are too many for an item of
-# DynamoDB: so its items, and the requests, are limited to a tenth.
+# Requests per second that name one merchant, and the numbers of its shards. An item of DynamoDB is overloaded by 1,500
+# requests per second, more than can be sent here, so the rate and the limits of the stand-in's items are a tenth.
 HOT_RATE, HOT_SHARDS, SCALE = 150, (1, 8), 10
 BUDGET_MS = 50
-# Before the silence, and after it: longer than a table that failed is left alone.
+# The time before and after the silence: longer than the pause in which a table that failed is not asked.
 EDGE_SECONDS = 15
-# What a request may take of this project's own time beside the wire, in microseconds.
+# The most processor time that a table may add to a request, in microseconds; waiting for the network is not included.
 MOST_OWN = 500.0
 HTTP_OK = 200
 
 
 def own_work(folders: tuple[Path, Path], n_calls: int) -> dict[str, float]:
-    """Medians of a request's own microseconds, and of its milliseconds, with a table and without a history."""
+    """Medians of a request's processor time (µs) and of its duration (ms), with a table and without a history."""
     figures: dict[str, float] = {}
     for kind, bundles in zip(("with", "without"), folders, strict=True):
         with table_stand_in() as environment:
@@ -74,12 +75,12 @@ def own_work(folders: tuple[Path, Path], n_calls: int) -> dict[str, float]:
 
 
 def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
-    """What becomes of requests while the table is silent, and how long after it answers again."""
+    """How requests fare while the table is silent, and how long after it the history answers again."""
     edge = min(EDGE_SECONDS, seconds)
     with table_stand_in() as environment:
         served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_BUDGET_MS": str(BUDGET_MS)}
         client = AwsClient("dynamodb", TARGET, environment)
-        # Some seconds to load the function.
+        # Five seconds more, to load the function.
         with calls_of_worker(bundles, served, Limits(rate=rate, until=time.time() + 2 * edge + seconds + 5)) as future:
             time.sleep(edge)
             client.call([("Silence", f'{{"seconds":{seconds}}}'.encode())], 5.0)
@@ -102,7 +103,7 @@ def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
 
 
 def one_merchant(past: RequestPast, model: Any, n_callers: int) -> dict[str, int]:  # noqa: ANN401 - made at run time
-    """How many of the requests of so many callers at once that name one merchant are in its state."""
+    """How many requests of `n_callers` concurrent callers, which all name one merchant, its state counts in the end."""
     n_each = 10
     with table_stand_in() as environment:
         barrier = Barrier(n_callers)
@@ -124,7 +125,7 @@ def one_merchant(past: RequestPast, model: Any, n_callers: int) -> dict[str, int
 
 
 def hot_merchant(past: History, contract: Contract, model: Any, seconds: float) -> dict[str, Any]:  # noqa: ANN401
-    """How many requests of one merchant, more than an item takes, have no answer of the history, by its shards."""
+    """How many requests the history leaves unanswered if one merchant gets more than an item takes, by its shards."""
     unanswered: dict[str, int] = {}
     n_requests = round(HOT_RATE * seconds)
     for shards in HOT_SHARDS:
@@ -133,7 +134,7 @@ def hot_merchant(past: History, contract: Contract, model: Any, seconds: float) 
         events = RequestPast(SCORER, contract, spread).events
         with (
             table_stand_in(Units(*(units / SCALE for units in DYNAMODB))) as environment,
-            # It would say of nearly each request that it fails, or that it does not.
+            # It would log a failure or a recovery for nearly every request.
             patch.object(logger, "disabled", new=True),
             DynamoHistory(NAME, 1_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history,
         ):
@@ -158,7 +159,7 @@ def card_event(past: RequestPast, model: Any, request: dict[str, Any]) -> KeyedE
 
 
 def state_of(past: RequestPast, model: Any, card: int) -> StoredState:  # noqa: ANN401
-    """A card's state of one event before those of the workers."""
+    """A card's state with one event, earlier than those of the workers."""
     _, fold, event, entity = keyed = card_event(past, model, {"amount": 2.0, "card": f"card {card}", "at": START})
     state = fold.empty()
     fold.add(state, event._replace(time=FIRST_TIME - 60))
@@ -166,7 +167,7 @@ def state_of(past: RequestPast, model: Any, card: int) -> StoredState:  # noqa: 
 
 
 def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) -> dict[str, float]:  # noqa: ANN401
-    """Load states while requests come: which states the table then has that are not the fold of both."""
+    """Load states while requests come in, and count the states that then differ from the fold of both."""
     with (
         table_stand_in() as environment,
         TemporaryDirectory() as name,
@@ -212,7 +213,7 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """All five."""
+    """All five measurements."""
     with TemporaryDirectory() as name:
         folders = trained_bundles(Path(name), options.rows)
         scorer = load_scorer(folders[0] / SCORER)
@@ -229,7 +230,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 
 def history_table_table(report: Mapping[str, Any]) -> str:
-    """What a table costs, and what becomes of requests."""
+    """The time that a table costs, and how requests fare in each measurement."""
     own, silent, merchant, loaded = (report[part] for part in ("own", "silence", "merchant", "loading"))
     rows = [
         ["own work of a request with three entities and twelve features", f"{number(own['with'])} µs"],
@@ -252,7 +253,7 @@ def history_table_table(report: Mapping[str, Any]) -> str:
         ["states a second", f"{loaded['states'] / loaded['seconds']:,.0f}"],
         [f"of {loaded['compared']:,} states other than the fold of both", f"{loaded['different']}"],
     ]
-    # A report of before is none of shards.
+    # Older reports have no figures about shards.
     if hot := report.get("hot"):
         limits = " and ".join(f"{units // hot['scale']:,} {kind}" for kind, units in DYNAMODB._asdict().items())
         name = (
@@ -265,7 +266,7 @@ def history_table_table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, and end with an error where something was lost, failed or took too long."""
+    """Measure, print the table, and end with an error if something was lost, failed or took too long."""
     options = options_of("history.table", __doc__, SIZES, arguments)
     report = {"machine": machine(), **measure(options)}
     print(history_table_table(report))

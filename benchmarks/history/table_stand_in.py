@@ -1,8 +1,8 @@
-"""A table of DynamoDB in memory, as far as histories use one: a server of its own process, which answers at once.
+"""An in-memory stand-in for what histories use of DynamoDB: a server in its own process, which answers at once.
 
-A test compares its answers with moto's. Its operation `Silence` makes it keep all answers back for some seconds. It may
-limit how much is written to, and read of, one item in a second, as DynamoDB does, which moto does not; transactions,
-which outcomes need, are not limited.
+A test compares its answers with moto's. Its extra operation `Silence` holds back all answers for some seconds. Unlike
+moto, it can limit how much is written to, and read from, one item per second, as DynamoDB does. Transactions, which
+outcomes need, are not limited.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _REMOVED = re.compile(r"l\[(\d+)\]")
 
 
 class Units(NamedTuple):
-    """What one item can take in a second: a write is a unit for each begun kB, a consistent read one for each 4 kB."""
+    """The units that one item takes per second: a write needs one per started kB, a consistent read one per 4 kB."""
 
     written: float
     read: float
@@ -35,10 +35,10 @@ DYNAMODB = Units(1_000, 3_000)
 
 
 class StandIn:
-    """The items, by key, and what calls do to them, one after the other."""
+    """The items by key, and the effect of calls on them, one call after the other."""
 
     def __init__(self, most: Units | None = None) -> None:
-        """Begin without any item, of which each takes so much."""
+        """Start without items; `most` limits the units that each of them takes per second."""
         self.items: dict[str, Item] = {}
         self.silent_until = 0.0
         self._most = most
@@ -79,7 +79,7 @@ class StandIn:
         return 200, {"Attributes": after} if kind == "ALL_NEW" else {"Attributes": before} if before and kind else {}
 
     def _transacted(self, updates: Sequence[Mapping[str, Any]]) -> tuple[int, Item]:
-        """The status and the answer of a call that makes all of some updates, or none."""
+        """The status and the answer of a call that makes all of its updates, or none."""
         keyed = [(update["Key"]["k"]["B"], update) for update in updates]
         held = [
             _holds(update.get("ConditionExpression", ""), self.items.get(key, {}), update["ExpressionAttributeValues"])
@@ -93,7 +93,7 @@ class StandIn:
         return 200, {}
 
     def _read(self, by_table: Mapping[str, Any]) -> Item:
-        """The answer to a call that reads several items: those there are, and which it refuses."""
+        """The answer to a call that reads several items: those that exist, and the keys that are throttled."""
         responses: dict[str, list[Item]] = {}
         refused: dict[str, Any] = {}
         for name, of_table in by_table.items():
@@ -106,7 +106,7 @@ class StandIn:
         return {"Responses": responses, "UnprocessedKeys": refused}
 
     def _is_throttled(self, key: str, *, is_read: bool) -> bool:
-        """Whether an item takes no more in this second; what it has left of the last one it may use as well."""
+        """Whether an item has too few units left for a call; unused units are kept for one second."""
         if self._most is None:
             return False
         now, size = time.monotonic(), _bytes_of(self.items.get(key, {}))
@@ -121,7 +121,7 @@ class StandIn:
 
 
 def _bytes_of(value: object) -> int:
-    """About how large an item is."""
+    """The approximate size of an item in bytes."""
     if isinstance(value, dict):
         return sum(len(name) + (len(of) * 3 // 4 if name == "B" else _bytes_of(of)) for name, of in value.items())
     if isinstance(value, list):
@@ -130,7 +130,7 @@ def _bytes_of(value: object) -> int:
 
 
 def _holds(condition: str, item: Item, values: Mapping[str, Any]) -> bool:
-    """Whether a condition holds; all of its parts must."""
+    """Whether all parts of a condition hold."""
     for part in condition.split(" AND ") if condition else ():
         if part.startswith("attribute_not_exists"):
             holds = part[len("attribute_not_exists(") : -1] not in item
@@ -147,7 +147,7 @@ def _holds(condition: str, item: Item, values: Mapping[str, Any]) -> bool:
 
 
 def _updated(item: Item, content: Mapping[str, Any]) -> Item:
-    """An item after an update, as a new one: the former may still be sent."""
+    """An updated copy of an item; the original may still have to be sent as an answer."""
     values, (setting, _, removing) = (
         content["ExpressionAttributeValues"],
         content["UpdateExpression"].partition("REMOVE"),
@@ -175,7 +175,7 @@ async def _serve(connection: Connection, most: Units | None) -> None:
                 names = {name.lower(): name for name in _OPERATIONS}
                 body = json.loads(await reader.readexactly(length))
                 if (seconds := table.silent_until - time.monotonic()) > 0:
-                    # What was asked meanwhile is done, and nobody hears of it.
+                    # The call is then executed all the same, although its caller no longer waits for the answer.
                     await asyncio.sleep(seconds)
                 if operation not in names:
                     raise SystemExit(f"the stand-in knows no {operation}")
@@ -191,16 +191,16 @@ async def _serve(connection: Connection, most: Units | None) -> None:
 
 
 def _run(connection: Connection, most: Units | None) -> None:
-    # With a million items a collection takes longer than a request waits.
+    # With a million items, a garbage collection takes longer than a request waits.
     gc.disable()
     asyncio.run(_serve(connection, most))
 
 
 @contextmanager
 def table_stand_in(most: Units | None = None) -> Iterator[dict[str, str]]:
-    """The environment in which a client finds such a table, as long as a block lasts.
+    """Run such a table for the duration of a block; gives the environment variables with which a client finds it.
 
-    `most` is what one of its items takes in a second; without it they take anything.
+    `most` are the units that each of its items takes per second; without it there is no limit.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe()

@@ -1,8 +1,8 @@
-"""What histories take of DynamoDB: the request units and the bytes kept of each request, on the shipped scorers' rows.
+"""The DynamoDB units and stored bytes that a history needs per request, measured on the shipped scorers' rows.
 
-An item's size and its units are those of the DynamoDB Developer Guide ("DynamoDB item sizes and formats", "DynamoDB
-read and write operations"): a write is a unit for each begun kB of the larger of the item before and after, a
-consistent read one for each begun 4 kB.
+Sizes and units follow the DynamoDB Developer Guide ("DynamoDB item sizes and formats", "DynamoDB read and write
+operations"): a write needs one unit per started kB of the item before or after it, whichever is larger, and a
+consistent read one unit per started 4 kB.
 """
 
 import json
@@ -23,10 +23,10 @@ WRITE_BYTES, READ_BYTES = 1_024, 4_096
 
 
 class CountedTable:
-    """A client whose calls an empty table in memory answers, and what DynamoDB would count of them."""
+    """A client of an in-memory table, which counts the units that DynamoDB would charge for its calls."""
 
     def __init__(self) -> None:
-        """Begin without an item."""
+        """Start with an empty table."""
         self._table = StandIn()
         self.written = self.read = 0
 
@@ -34,11 +34,11 @@ class CountedTable:
         """Do nothing: there is no connection."""
 
     def call(self, calls: Sequence[Call], _: float) -> list[dict[str, Any]]:
-        """The answers, counted."""
+        """The answers to the calls, whose units are counted."""
         return [self._answer(operation, json.loads(body)) for operation, body in calls]
 
     def kept_bytes(self) -> int:
-        """The size of all items."""
+        """The size of all items in bytes."""
         return sum(map(item_bytes, self._table.items.values()))
 
     def _answer(self, operation: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _begun(size: int, unit: int) -> int:
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:
-    """The size of an item: its attributes' names and values.
+    """The size of an item in bytes: its attributes' names and values.
 
     >>> item_bytes({"k": {"B": "AAAA"}, "x": {"N": "1796015411"}, "l": {"L": [{"B": "AAAA"}]}})
     20
@@ -80,9 +80,10 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
 
 
 def table_units(name: str, rows: int) -> dict[str, float]:
-    """Units a request of a shipped scorer, and bytes kept, over the later half of so many rows of its test window.
+    """The units and stored bytes per request of a shipped scorer, on the first `rows` rows of its test window.
 
-    Each row is a request that names its entities and has an id; outcomes are not among them.
+    Units are counted on the later half of these rows, bytes on all of them. Each row is a request that names its
+    entities and has an id; outcomes are not included.
     """
     scorer = load_scorer(ROOT / BUNDLES / name)
     if scorer.past is None:
@@ -90,7 +91,7 @@ def table_units(name: str, rows: int) -> dict[str, float]:
     table = window_rows(name).iloc[:rows]
     client = CountedTable()
     half, at_half = len(table) // 2, (0, 0)
-    with DynamoHistory("past", 1_000, b"", client) as history:  # type: ignore[arg-type] - what it calls of a client
+    with DynamoHistory("past", 1_000, b"", client) as history:  # type: ignore[arg-type] - has the methods used
         for number, request in enumerate(requests_with_ids(table, scorer.contract)):
             if number == half:
                 at_half = client.written, client.read
@@ -106,6 +107,6 @@ def table_units(name: str, rows: int) -> dict[str, float]:
 
 
 def mean_units(names: Sequence[str], rows: int) -> dict[str, float]:
-    """The means of several scorers."""
+    """The means of `table_units` over several scorers."""
     units = [table_units(name, rows) for name in names]
     return {kind: fmean(of_scorer[kind] for of_scorer in units) for kind in units[0]}

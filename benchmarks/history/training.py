@@ -1,8 +1,8 @@
-"""What the features of a history take in training, by the number of rows, beside the fold: `make bench-history`.
+"""The time and memory of history features in training, by number of rows, compared with the fold: `make bench-history`.
 
-Drawn payments of three kinds of entities, with twelve features of them. Each number of rows is computed in a process of
-its own, on one core, whose memory counts from its start. The fold computes a sample of the same rows: both must be
-equal to the last bit.
+The rows are synthetic payments with three kinds of entities and twelve features of them. Each number of rows has a
+process of its own, on one core; memory is the peak of that process. The fold, which takes one event at a time, computes
+a sample of the same rows, and both results must be equal to the last bit.
 """
 
 import re
@@ -29,16 +29,16 @@ from training.data.past_rows import past_rows
 from training.run.files import BUILD
 from training.run.processes import Workers
 
-# The largest number of rows; each other is half of the next.
+# The largest number of rows; each of the others is half of the next larger one.
 SIZES = {"rows": (10_000_000, 20_000), "row_counts": (4, 1)}
-# Entity events a second and core, the power of the rows by which the time may grow, and GB.
+# Entity events per second and core, the exponent with which the time may grow with the rows, and memory in GB.
 LEAST_EVENTS, MOST_EXPONENT, MOST_GB = 1_000_000, 1.05, 3.0
 
 
 def measured(folder: Path, n_rows: int) -> dict[str, float]:
-    """Core seconds to read so many rows and to compute their features, the most memory in GB, and the fold's speed.
+    """Processor seconds to read the rows and to compute their features, the peak memory in GB, and the fold's speed.
 
-    Raises DataError where the fold gives other features of the sample.
+    Raises DataError if the fold computes other features for the sample.
     """
     scorer = scorer_in(folder)
     if scorer.history is None:
@@ -50,7 +50,7 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
     history = scorer.history.learned(scorer.split.label_delay_days, FRAUD_RATE)
     columns = history_columns(rows, history, scorer.fields)
     times.append(time.process_time())
-    # What `resource` gives begins with the memory of the process that started this one.
+    # The peak that `resource` reports includes the memory of the process that started this one.
     gigabytes = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0]) / 1e6
     contract = scorer.model_copy(update={"history": history})
     require_equal_to_fold(rows, contract, columns, scorer.seed)
@@ -70,7 +70,7 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
 
 
 def measure(n_rows: int) -> dict[str, float]:
-    """The same in a process of its own, of rows that are drawn first."""
+    """The figures of `measured` in a process of its own, for newly drawn rows."""
     with TemporaryDirectory(dir=ROOT / BUILD) as name:
         folder = Path(name)
         write_rows(folder / scorer_in(folder).data, n_rows)
@@ -79,7 +79,7 @@ def measure(n_rows: int) -> dict[str, float]:
 
 
 def exponent(sizes: Mapping[int, Mapping[str, float]], *steps: str) -> float:
-    """By which power of the rows the time of some steps together grows, by least squares."""
+    """The exponent with which the total time of some steps grows with the rows, by least squares."""
     seconds = [sum(of[step] for step in steps) for of in sizes.values()]
     return float(np.polyfit(np.log(list(sizes)), np.log(seconds), 1)[0]) if len(sizes) > 1 else float("nan")
 
@@ -103,7 +103,7 @@ def history_training_table(report: Mapping[str, Any]) -> str:
 
 
 def history_training_fact(report: Mapping[str, Any]) -> str:
-    """How the times grow, and on how many rows both ways were compared."""
+    """How the times grow, and on how many entity events both ways were compared."""
     sizes = by_rows(report)
     n_folded = sum(of["folded"] for of in sizes.values())
     features, together = exponent(sizes, "features"), exponent(sizes, "read", "features")
@@ -112,7 +112,7 @@ def history_training_fact(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, and end with an error where it is too slow, too large or grows too fast."""
+    """Measure, print the table, and end with an error if it is too slow, too large or grows too fast."""
     options = options_of("history.training", __doc__, SIZES, arguments)
     sizes = {}
     for halvings in reversed(range(options.row_counts)):

@@ -1,9 +1,9 @@
 """Workers that share one history for a minute, at a rate that the machine sustains: `make bench-history`.
 
-Each is a process that calls the function without a network, which loads the file more than the same workers behind
-sockets would: first for some seconds as fast as it can, on a file of its own, then at a share of that rate, because on
-a machine that is always behind any wait may be longer than the budget. In the end every state must be, byte for byte,
-what the fold makes of the events that were answered.
+Each worker is a process that calls the function without a network, which puts more load on the file than the same
+workers behind sockets would. The workers first run for some seconds as fast as they can, on a separate file, and then
+at a share of that rate, because on an overloaded machine any wait may exceed the budget. In the end every state must
+be, byte for byte, the fold of the events that were answered.
 """
 
 import time
@@ -37,7 +37,7 @@ SIZES = {
 
 
 def different_states(bundle: Path, history: Path, answered: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """How many states there are, and how many are not those of the fold of all answered requests, in order of time."""
+    """The number of states, and how many of them differ from the fold of all answered requests in order of time."""
     scorer = load_scorer(bundle)
     if scorer.past is None:
         raise SystemExit(f"{bundle} has no history")
@@ -54,7 +54,7 @@ def different_states(bundle: Path, history: Path, answered: Sequence[Mapping[str
 
 
 def together(bundles: Path, shift: Shift, n_workers: int) -> list[Worked]:
-    """What so many workers did side by side."""
+    """What `n_workers` workers did in parallel."""
     context = get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(n_workers, context) as pool:
         barrier, origin = manager.Barrier(n_workers), time.time()
@@ -63,7 +63,7 @@ def together(bundles: Path, shift: Shift, n_workers: int) -> list[Worked]:
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """What the workers did, and whether the states are right."""
+    """What the workers did, and how many of the states are wrong."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         bundles, _ = trained_bundles(folder, options.rows)
@@ -108,12 +108,12 @@ def workers_table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Let them work, print the table, and end with an error where an event was lost or a state is wrong."""
+    """Run the workers, print the table, and end with an error if an event was lost or a state is wrong."""
     options = options_of("history.workers", __doc__, SIZES, arguments)
     report = {"machine": machine(), **measure(options)}
     print(workers_table(report))
     excesses = [f"{report[what]} {what}, at most 0" for what in ("unanswered", "locked") if report[what]]
-    # Of the smallest run's figures this one means something too.
+    # This figure is meaningful even in the smallest run.
     if report["different"]:
         raise SystemExit(f"{report['different']} of {report['states']} states are not those of the fold")
     keep("history_workers", report, options, excesses)

@@ -1,7 +1,8 @@
 """The monitor's false alarms, which drifts it detects, and after how many requests: `make alarms`.
 
-Each window is drawn anew from the shipped scorers' calibration rows before the planted fraud begins, so that nothing
-drifts in it but the drift that is applied. Then the rows in their true order, and fraud that begins late.
+Each window is drawn anew from the shipped scorers' rows of days on which nothing drifts, so that the only drift in it
+is the one that is applied. Afterwards the rows are monitored in their true order, with the planted fraud that begins
+late.
 """
 
 from argparse import Namespace
@@ -23,11 +24,11 @@ from handler.scoring.fields import SECONDS_A_DAY
 from training.intake.synthetic.population import LATE_PATTERN_DAY
 from training.monitoring.dated_model import ScoredRows
 
-# Of each drift enough draws to tell what is always detected from what chance decides.
+# There are enough draws of each drift to tell what is always detected from what is detected by chance.
 SIZES = {"windows": (200, 1), "draws": (20, 1), "every": (1, 40)}
-# The other scorer goes the same way.
+# The other scorer runs the same code.
 SMALLEST = ("refund",)
-# Blocks of a window: with two in a row to agree, three chances of a false alarm.
+# Blocks per window: an alarm takes two in a row, so that a window has three chances of a false alarm.
 N_BLOCKS = 4
 MOST_BLOCKS = 12
 # The share of windows without drift that may end in each state.
@@ -45,7 +46,7 @@ def false_alarms(labelled: Labelled, steady: ScoredRows, windows: int) -> dict[s
 
 
 def detection(labelled: Labelled, scored: ScoredRows, weight: npt.NDArray[np.float64], draws: int) -> dict[str, Any]:
-    """The worst state that a draw leads to, how many draws do, and after how many requests: the median of these."""
+    """The worst state of any draw, how many draws reach it, and the median number of requests until they do."""
     share, n = weight / weight.sum(), MOST_BLOCKS * labelled.rows_a_block
     by_draw = []
     for seed in range(draws):
@@ -57,11 +58,11 @@ def detection(labelled: Labelled, scored: ScoredRows, weight: npt.NDArray[np.flo
 
 
 def planted(labelled: Labelled, scored: ScoredRows) -> dict[str, Any]:
-    """How many days after the planted fraud began each state was first reached, and how many were left."""
+    """The days from the start of the planted fraud until each state was first reached, and until the rows end."""
     begins = labelled.began + LATE_PATTERN_DAY * SECONDS_A_DAY
     ends = scored.time[0] + np.arange(1, MOST_BLOCKS + 1) * labelled.declared.monitoring.block_days * SECONDS_A_DAY
     days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((scored.time[-1] - begins) / SECONDS_A_DAY)}
-    # The last block is not a whole one.
+    # The last block is incomplete.
     for block_end, state in zip(ends.clip(max=scored.time[-1]), labelled.states(scored), strict=False):
         for level in LEVELS:
             if days[level] is None and ORDER.index(level) <= ORDER.index(state):
@@ -111,7 +112,7 @@ def _days(planted: Mapping[str, Any], level: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, and end with an error where there are too many false alarms."""
+    """Measure, print the table, and end with an error if there are too many false alarms."""
     options = options_of("monitoring.alarms", __doc__, SIZES, arguments)
     report: dict[str, Any] = {"machine": machine(), "windows": options.windows, "draws": options.draws}
     names = SMALLEST if options.smallest else SCORERS

@@ -1,9 +1,9 @@
 """What retraining is worth, week by week: on the shipped scorers, and on the handbook's cards. `make backtests`.
 
-The shipped rows are continued for eight weeks, drawn by the same generator with other seeds, so that the fraud that
-begins late can be detected, learned and measured. The test window is as long as the gate needs frauds, and what is
-accepted learns it too, or it would not have seen the last month. The handbook's rows are its own; its labels are known
-after seven days.
+The shipped rows are extended by eight weeks, drawn by the same generator with other seeds, so that the fraud that
+begins late can be detected, learned and measured. The test window is long enough to hold the frauds that the gate
+needs. An accepted model is refitted on that window too, because otherwise it would not have seen the last month. The
+handbook's rows are used as they are; its labels are known after seven days.
 """
 
 import json
@@ -43,23 +43,23 @@ from training.report.html import LOOK
 from training.run.files import write_whole
 from training.synthesize import SEED
 
-# `weeks` are replayed at most; `one_in` of the handbook's customers are taken.
+# Rows of each shipped scorer; at most `weeks` are replayed; one in `one_in` of the handbook's customers is used.
 SIZES = {"transaction": (300_000, 0), "refund": (120_000, 20_000), "weeks": (520, 2), "one_in": (1, 60)}
 DRAW = {"transaction": draw_transactions, "refund": draw_refunds}
-# The other shipped scorer goes the same way.
+# The other shipped scorer runs the same code.
 SMALLEST = ("refund",)
 SETS = (*SCORERS, "handbook")
-# Whole weeks, after the late fraud began: what the further weeks are drawn like.
+# The days, after the late fraud began, that the further weeks repeat: four whole weeks.
 REPEATED = (154, DAYS)
 MORE = 2
 FIRST_WEEK_DAY = 119
 TEST_DAYS = 35.0
 EVERY = 4
-# The handbook: of 183 days the first 91 make the first model; no cost is declared there.
+# The handbook has 183 days, of which the first 91 train the first model. It declares no costs.
 HANDBOOK_FROM_DAY = 91
-# About the hundred cards a day that the book has looked at.
+# About the hundred cards a day that investigators check in the handbook.
 HANDBOOK_DECISION = Decision(review_rate=0.01)
-# Three means of a day's amounts are negative, by 7e-15.
+# Three daily means of amounts are negative by 7e-15, and thus quarantined.
 HANDBOOK_QUARANTINE = Quarantine(max_share=1e-5)
 MEASURED: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "recall": lambda week: week["caught"] / week["frauds"],
@@ -70,7 +70,7 @@ HANDBOOK_MODEL = Model(rounds=100, max_depth=3, learning_rate=0.1, max_bin=256, 
 
 
 def repeated(table: pa.Table, time: str, days: int) -> pa.Table:
-    """The rows of the repeated days, with timestamps so many days later."""
+    """The rows of the repeated days, with timestamps `days` days later."""
     start = np.datetime64(START, "us")
     begins, ends = (pa.scalar(start + np.timedelta64(day, "D")) for day in REPEATED)
     kept = table.filter(pc.and_(pc.greater_equal(table[time], begins), pc.less(table[time], ends)))
@@ -79,7 +79,7 @@ def repeated(table: pa.Table, time: str, days: int) -> pa.Table:
 
 
 def history(name: str, scorer: ScorerDeclaration, n_rows: int, more: int = MORE) -> pd.DataFrame:
-    """A shipped scorer's rows and so many times four weeks more, checked, in order of time."""
+    """A shipped scorer's rows and `more` times four further weeks, checked and in order of time."""
 
     def draw(turn: int) -> pa.Table:
         drawn: Drawn = DRAW[name](n_rows, SeedSequence(SEED + turn).spawn(2)[list(DRAW).index(name)])
@@ -88,7 +88,7 @@ def history(name: str, scorer: ScorerDeclaration, n_rows: int, more: int = MORE)
     length = REPEATED[1] - REPEATED[0]
     further = [repeated(draw(turn), scorer.time, turn * length) for turn in range(1, more + 1)]
     rows = pa.concat_tables([draw(0), *further]).to_pandas()
-    # Ids of another seed are drawn from the same names; they are not needed here.
+    # The ids of another seed may be the same; they are not needed here.
     without_id = scorer.model_copy(update={"id": None})
     clean = check_rows(rows, without_id).clean.sort_values(scorer.time, kind="stable", ignore_index=True)
     return add_past(clean, scorer)
@@ -97,13 +97,13 @@ def history(name: str, scorer: ScorerDeclaration, n_rows: int, more: int = MORE)
 def replayed(
     rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, start: float, weeks: int
 ) -> dict[str, Any]:
-    """The report of a replay of at most so many weeks."""
+    """The report of a replay of at most `weeks` weeks."""
     rows = rows[rows[scorer.time] <= start + (7 * weeks + 1) * SECONDS_A_DAY]
     return replay_report(Replay(rows, scorer, parameters, read_catalogues(scorer), start, EVERY)).content()
 
 
 def refitted(scorer: ScorerDeclaration) -> ScorerDeclaration:
-    """The scorer with a test window that is long enough for the gate, which an accepted model learns too."""
+    """The scorer with a test window that is long enough for the gate; an accepted model is refitted on it too."""
     long = dated_declaration(scorer, TEST_DAYS)
     return long.model_copy(update={"split": long.split.model_copy(update={"refit": True})})
 
@@ -117,7 +117,7 @@ def shipped(name: str, options: Namespace) -> dict[str, Any]:
 
 
 def handbook(options: Namespace) -> dict[str, Any]:
-    """The replay of the handbook's cards, and how far the estimated performance is from the measured, by week."""
+    """The replay of the handbook's cards, and the mean error of the weekly performance estimates."""
     declared, rows = declared_set("handbook", options.one_in)
     changes = {"decision": HANDBOOK_DECISION, "quarantine": HANDBOOK_QUARANTINE}
     scorer = refitted(declared).model_copy(update=changes)
@@ -129,7 +129,7 @@ def handbook(options: Namespace) -> dict[str, Any]:
 
 
 def estimates(weeks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The mean absolute errors over the weeks of the estimate from the scores (CBPE)."""
+    """The mean absolute errors, over the weeks, of the performance estimated from the scores (CBPE)."""
     errors = {}
     for name, of_week in MEASURED.items():
         distances = [abs(week["estimated"][name] - of_week(week)) for week in weeks]
@@ -138,7 +138,7 @@ def estimates(weeks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def draw(report: Mapping[str, Any]) -> None:
-    """Draw a replay's recalls beside the record."""
+    """Draw a replay's weekly recalls, as reports/backtests.svg."""
     weeks = {
         name: [Week.model_validate_json(json.dumps(week)) for week in policy["weeks"]]
         for name, policy in report["policies"].items()
@@ -149,7 +149,7 @@ def draw(report: Mapping[str, Any]) -> None:
 
 
 def backtests_table(report: Mapping[str, Any]) -> str:
-    """Per policy what it would have caught and cost."""
+    """What each policy would have caught and cost."""
     names = [name for name in SETS if name in report]
     columns = [_cells(report[name]) for name in names]
     rows = [[what, *(column[what] for column in columns)] for what in columns[0]]
@@ -157,7 +157,7 @@ def backtests_table(report: Mapping[str, Any]) -> str:
 
 
 def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
-    """A set's column of the table, by line."""
+    """A set's column of the table: its cells by the title of their row."""
     totals = {name: policy["total"] for name, policy in replay["policies"].items()}
     cells = {"weeks replayed": str(replay["weeks"])}
     for name, total in totals.items():
@@ -175,7 +175,7 @@ def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
 
 
 def estimates_fact(report: Mapping[str, Any]) -> str:
-    """How far the estimated performance is from what the labels then gave."""
+    """How far the estimated performance is from the performance that the labels later showed."""
     frozen = report["handbook"]["estimates"]["frozen"]
     errors = ", ".join(
         f"{number(frozen[name]['mean_absolute_error'])} of {name.replace('_', ' ')}" for name in MEASURED

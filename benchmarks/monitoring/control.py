@@ -1,10 +1,10 @@
 """What a control group is worth: `make bench-control`.
 
-First the recall that the monitor measures of a model that blocks half of the frauds, whose labels nobody learns, with
-control groups of several sizes and without one, over many draws of the group. Then a year of retraining every four
-weeks, in which each model learns from what the models before it let pass: with every label, without those of what was
-blocked, and with a control group whose rows count as often as they stand for. The rows are the shipped refunds,
-continued with other seeds.
+The first part measures the recall that the monitor reports for a model that blocks half of the frauds, whose labels
+stay unknown: with control groups of several sizes and without one, over many draws of the group. The second part is a
+year of retraining every four weeks, in which each model learns from what earlier models let pass. It has three
+variants: with every label, without the labels of blocked requests, and with a control group, each of whose rows is
+repeated once for every request that it represents. Its rows are the shipped refunds, extended with other seeds.
 """
 
 from argparse import Namespace
@@ -36,9 +36,9 @@ from training.params import Policy
 
 SIZES = {"draws": (1_000, 3), "rows": (120_000, 12_000), "periods": (13, 1), "every": (1, 40)}
 SHARES = (0.01, 0.05, 0.1)
-# As many of the frauds are blocked where the recall is measured.
+# The share of the frauds that are blocked when the recall is measured.
 BLOCKED = 0.5
-# The control group of the year of retraining.
+# The share of the control group in the year of retraining.
 SHARE = 0.05
 NAME = "refund"
 FIRST_DAY, PERIOD_DAYS = 119, 28
@@ -46,7 +46,7 @@ ALL, NONE, CONTROL = "every label is known", "what was blocked is never known", 
 
 
 def estimates(name: str, options: Namespace) -> dict[str, Any]:
-    """The recall measured with control groups and without, of a model that blocks half of the frauds."""
+    """The recall of a model that blocks half of the frauds, measured with control groups and without one."""
     labelled = labelled_rows(name, options.every)
     scored = labelled.scored(labelled.rows)
     label, flagged = scored.label, scored.flagged
@@ -62,7 +62,7 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
             let_through = np.random.default_rng(seed).random(len(label)) < share
             weight = np.where(blocked, np.where(let_through, 1 / share, 0.0), 1.0)
             drawn.append(measured_performance(scored.probability, flagged, label, weight))
-        # Where nobody was let through the recall is unknown, and says so.
+        # If no request was let through, the recall is unknown (None).
         measured = [(draw.recall, draw.recall_interval) for draw in drawn if draw.recall is not None]
         shares[f"{share:g}"] = {
             "requests": fmean(draw.control or 0 for draw in drawn),
@@ -81,12 +81,12 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
 
 
 def _mean(values: Iterable[float]) -> float:
-    """The mean; NaN of none, in a run that is too small for a figure."""
+    """The mean, or NaN without values, as in a run that is too small for a figure."""
     return fmean(numbers) if (numbers := list(values)) else float("nan")
 
 
 def labelled(rows: pd.DataFrame, scored: ScoredRows, variant: str, seed: int) -> pd.DataFrame:
-    """The rows whose labels are known afterwards, those of the control group as often as they stand for."""
+    """The rows whose labels become known; those of the control group are repeated for every row that they represent."""
     if variant == ALL:
         return rows
     let_through = np.random.default_rng(seed).random(len(rows)) < SHARE
@@ -95,7 +95,7 @@ def labelled(rows: pd.DataFrame, scored: ScoredRows, variant: str, seed: int) ->
 
 
 def retrained(rows: pd.DataFrame, options: Namespace) -> dict[str, Any]:
-    """Per variant what the models of each period did on all of its rows."""
+    """Per variant, the performance of each period's model on all rows of that period."""
     scorer, parameters = dated_declaration(chosen_scorer(NAME, ROOT), TEST_DAYS), chosen_model(NAME, ROOT)
     with chdir(ROOT):
         catalogue = read_catalogues(scorer)
@@ -125,7 +125,7 @@ def retrained(rows: pd.DataFrame, options: Namespace) -> dict[str, Any]:
 
 
 def _next(model: DatedModel | None, at: float, rows: pd.DataFrame, *arguments: Any) -> DatedModel:  # noqa: ANN401 - of model_at
-    """The model of a date, or the one before where what is known makes none."""
+    """The model of a date, or the previous one if the known rows are not enough to train one."""
     try:
         return model_at(at, rows, *arguments)
     except StageError:
@@ -135,7 +135,7 @@ def _next(model: DatedModel | None, at: float, rows: pd.DataFrame, *arguments: A
 
 
 def control_table(report: Mapping[str, Any]) -> str:
-    """The measured recall with its interval, and how often that holds the truth."""
+    """The measured recall with its interval, and how often the interval contains the true recall."""
     names = [name for name in SCORERS if name in report]
     of = [report[name] for name in names]
     rows = [
@@ -163,7 +163,7 @@ def _measured(without: Mapping[str, Any]) -> str:
 
 
 def retraining_table(report: Mapping[str, Any]) -> str:
-    """A year of models that learn from what is known, by what is known."""
+    """The figures of a year of retraining, by which labels the models learn from."""
     rows = []
     for variant, periods in report["retrained"].items():
         differences = [

@@ -1,8 +1,8 @@
 """What monitoring a million predictions costs: seconds, and memory of all its processes. `make bench-monitoring`.
 
-The function's own recorder writes the log, two months of it, for requests of the shipped transaction scorer that are
-repeated under new ids, half of them with an outcome. Memory is the proportional set size: a page that several processes
-share counts once in all.
+The function's own recorder writes a log of two months. Its requests are rows of the shipped transaction scorer,
+repeated under new ids, and half of them have an outcome. Memory is the proportional set size: a page that several
+processes share counts once in total.
 """
 
 import json
@@ -37,14 +37,14 @@ SIZES = {"predictions": (1_000_000, 300), "rounds": (3, 1), "every": (1, 200)}
 DAYS = 60
 # 2026-01-01.
 START = 1_767_225_600.0
-# Each has files of its own, a new one each day.
+# Each container writes files of its own, one per day.
 CONTAINERS = 4
 MAX_SECONDS = 60.0
 MAX_GB = 1.0
 
 
 def answered_rows(scorer: Scorer, every: int) -> list[tuple[Answered, bool]]:
-    """The rows that the scorer was not trained on, or one of so many, with its answers, and whether they were fraud."""
+    """One in `every` rows of the test window, with the scorer's answers, and whether they are fraud."""
     folder = ROOT / BUILD / SCORER / "rows"
     rows = pd.read_parquet(folder / "test.parquet").iloc[::every]
     pairs = []
@@ -56,7 +56,7 @@ def answered_rows(scorer: Scorer, every: int) -> list[tuple[Answered, bool]]:
 
 
 def write_log(folder: Path, predictions: int, every: int) -> None:
-    """Two months of records in a folder, by day and container, and outcomes of every other request on the next day."""
+    """Write two months of records, by day and container, and the outcome of every other request on the next day."""
     scorer = load_scorer(ROOT / BUNDLES / SCORER)
     pool, rng, clock = answered_rows(scorer, every), np.random.default_rng(5), SimpleNamespace(seconds=START)
     recorders = [Recorder(str(folder)) for _ in range(CONTAINERS)]
@@ -79,7 +79,7 @@ def _under_new_id(answered: Answered, scorer: Scorer, identifier: str) -> Answer
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """The log's size, the median of the rounds' seconds, and the most memory of any."""
+    """The log's size, the median of the rounds' seconds, and the most memory of any round."""
     with TemporaryDirectory() as name:
         workplace, log = Path(name) / "workplace", Path(name) / "log"
         workplace.mkdir()
@@ -104,7 +104,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 
 def _n_outcomes(workplace: Path) -> int:
-    """How many outcomes the monitor says it read; raises SystemExit where it could not read everything."""
+    """How many outcomes the monitor read; raises SystemExit if it could not use every record."""
     counts = json.loads((workplace / REPORTS / SCORER / "monitor.json").read_text())["counts"]
     if set(counts) != {"predictions", "outcomes"}:
         raise SystemExit(f"the monitor could not use all that the recorder wrote: {counts}")
@@ -112,14 +112,14 @@ def _n_outcomes(workplace: Path) -> int:
 
 
 def monitoring_fact(report: Mapping[str, Any]) -> str:
-    """How long the monitor takes for how much, and in how much memory."""
+    """The size of the log, and the time and memory that monitoring it took."""
     read = f"{report['predictions']:,} predictions and {report['outcomes']:,} outcomes, {report['MB']:,} MB"
     took = f"{number(report['seconds'])} s and {number(report['GB'])} GB of memory"
     return f"Monitoring {read} of lines, took {took}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print it, and end with an error where a budget is exceeded."""
+    """Measure, print the result, and end with an error if a budget is exceeded."""
     options = options_of("monitoring.cost", __doc__, SIZES, arguments)
     report = {"machine": machine(), **measure(options), "budget_seconds": MAX_SECONDS, "budget_GB": MAX_GB}
     print(f"{monitoring_fact(report)} (budgets: {MAX_SECONDS:g} s, {MAX_GB:g} GB)")

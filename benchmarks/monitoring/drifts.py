@@ -1,4 +1,4 @@
-"""Drifts after a model was trained: per drift the changed rows as they are scored, and how often each is drawn."""
+"""Drifts after a model was trained: per drift, the changed rows with their scores, and the rows' weights."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ SEED = 11
 
 
 def drifts(labelled: Labelled, steady: ScoredRows) -> Iterator[tuple[str, ScoredRows, npt.NDArray[np.float64]]]:
-    """Each drift's name, its rows, and how much more often than another each row is drawn."""
+    """Each drift's name, its rows, and the relative frequency with which each row is drawn."""
     rows, evenly = labelled.steady, np.ones(len(steady.time))
     amount, missing = ("amount_usd", "address_age_days") if "chain" in rows else ("amount", "refunds")
     yield "the amount times 1.3", labelled.scored(rows.assign(**{amount: (rows[amount] * 1.3).round(2)})), evenly
@@ -28,7 +28,7 @@ def drifts(labelled: Labelled, steady: ScoredRows) -> Iterator[tuple[str, Scored
 
 
 def _is_of_one_category(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether a request is of one chain, or of one category of items."""
+    """Whether each row has a particular chain, or an item of a particular category."""
     if "chain" in rows:
         return rows["chain"] == "TRON"
     catalogue = read_texts(ROOT / BUILD / "refund" / "catalogue.csv")

@@ -1,7 +1,8 @@
 """What recording a prediction adds to a warm invocation of the built function: `make bench-monitoring`.
 
-A process for each setting of PREDICTIONS, because the function reads it once, called in turns, so that a slow moment of
-the machine weighs on all. Stdout is a pipe that another process drains, also where only metrics go there.
+Each setting of PREDICTIONS has its own process, because the function reads it only once. The processes are called in
+turn, so that a slow moment of the machine affects them all. Stdout is a pipe that another process drains, even if only
+metrics are written there.
 """
 
 import json
@@ -26,11 +27,12 @@ from handler.records.telemetry import TRACE_VARIABLE
 from training.run.files import BUNDLES
 
 SIZES = {"turns": (61, 2), "calls": (200, 2)}
-# What a record may add to an invocation in Lambda, and to an explained one, whose record has the contributions: shares
-# hold on any machine. A folder is for uvicorn, where the answer is sent before.
+# The share that a record may add to an invocation in Lambda, and to an explained one, whose record has the
+# contributions. Shares hold on any machine. A folder has no budget: it is for uvicorn, which has sent the answer by
+# then.
 MAX_SHARES = {"stdout": 0.20, "explained": 0.10}
 OFF = "off"
-# As Lambda's runtime sets it for each invocation; a record has the id.
+# The trace, as Lambda's runtime sets it for each invocation; a record holds its id.
 TRACE = "Root=1-6afacd18-5d1f7b3a0c9e42186f0b7d10;Parent=53995c3f42cd8ad8;Sampled=0"
 TARGETS = {"stdout": "to stdout", "folder": "to a folder"}
 
@@ -50,7 +52,7 @@ def services(function: Service, folder: Path) -> dict[str, Service]:
 
 
 def event_of(workload: Workload) -> dict[str, Any]:
-    """The workload's typical request, with an id, by which it is joined with its outcome."""
+    """The workload's typical request, with the id that joins a prediction with its outcome."""
     contract = json.loads((ROOT / BUNDLES / workload.scorer / "manifest.json").read_bytes())["contract"]
     event = workload.event()
     return {**event, "body": json.dumps({**json.loads(event["body"]), contract["id"]: "4b1f0c3a5d7e9f1122334455"})}
@@ -64,7 +66,7 @@ def cost(turns: list[dict[str, float]], name: str) -> dict[str, float]:
 
 
 def measure(function: Service, options: Namespace) -> dict[str, dict[str, Any]]:
-    """Per scorer what an invocation takes without a record, and what each kind of record adds."""
+    """Per scorer, the time of an invocation without a record, and what each kind of record adds to it."""
     costs = {}
     with TemporaryDirectory() as name, ExitStack() as stack:
         first = TRANSACTION.event()
@@ -114,7 +116,7 @@ def _added(cost: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, and end with an error where the budget is exceeded."""
+    """Measure, print the table, and end with an error if a budget is exceeded."""
     options = options_of("monitoring.recording", __doc__, SIZES, arguments)
     costs = measure(checkout_service() if options.smallest else built_service(), options)
     report = {"machine": machine(), "budget_shares": MAX_SHARES, "scorers": costs}

@@ -1,4 +1,4 @@
-"""A shipped scorer's labelled rows as a model of earlier rows scored them, from which further windows are drawn."""
+"""A shipped scorer's labelled rows, scored by a model of earlier rows, from which windows are drawn."""
 
 from contextlib import chdir
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at, state_of
 
-# Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
+# Nothing drifts before this day: the transactions get a new chain on day 140, both scorers their late fraud on day 150.
 STEADY_UNTIL_DAY = 140
-# The model is one of this day, so that five weeks are left in which nothing drifts.
+# The model is trained as of this day, which leaves five weeks in which nothing drifts.
 MODEL_DAY, TEST_DAYS = 105, 7.0
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A scorer's declaration and model, and labelled rows that it was not trained on, by time."""
+    """A scorer's declaration and model, and labelled rows that the model was not trained on, in order of time."""
 
     declared: ScorerDeclaration
     model: DatedModel
     rows: pd.DataFrame
     began: float
-    """When the training rows begin, in seconds: day 0."""
+    """When the scorer's rows begin (day 0), in seconds since 1970."""
     rows_a_day: int
 
     @property
@@ -40,7 +40,7 @@ class Labelled:
 
     @property
     def rows_a_block(self) -> int:
-        """How many requests come in a block."""
+        """The number of requests in a block."""
         return round(self.rows_a_day * self.declared.monitoring.block_days)
 
     def scored(self, rows: pd.DataFrame) -> ScoredRows:
@@ -48,7 +48,7 @@ class Labelled:
         return self.model.scored(rows, self.declared)
 
     def drawn(self, scored: ScoredRows, index: npt.NDArray[np.intp]) -> ScoredRows:
-        """Some of the rows, one after the other at the rows' pace."""
+        """The rows at `index`, with new, evenly spaced timestamps at the rows' mean rate."""
         seconds = np.arange(len(index)) * (SECONDS_A_DAY / self.rows_a_day)
         kept = {name: getattr(scored, name)[index] for name in ("label", "probability", "flagged", "blocked", "bins")}
         return ScoredRows(time=seconds, **kept)
@@ -66,7 +66,7 @@ class Labelled:
 
 
 def labelled_rows(name: str, every: int = 1) -> Labelled:
-    """The rows after MODEL_DAY, or one of so many, and the model that a retraining on that day would have given."""
+    """One in `every` rows from MODEL_DAY on, and the model that a retraining on that day would have produced."""
     declared = chosen_scorer(name, ROOT)
     with chdir(ROOT):
         rows = read_with_past(declared)

@@ -1,8 +1,8 @@
 """AutoGluon on one set, in the environment .venv-automl: `python automl.py PLAN`, where PLAN is JSON.
 
-Of `train` and `test`, two Parquet files, it learns the former and scores the latter within a folder, unless that has
-its facts already; what a row takes is measured each time. It uses nothing of this repository, whose own packages that
-environment does not have.
+The plan names two Parquet files, `train` and `test`, and a folder for the results. AutoGluon learns the former and
+scores the latter, unless the folder already has the facts of such a run; the time of a single row is measured each
+time. This script imports nothing of this repository, because that environment does not have its packages.
 """
 
 import json
@@ -22,7 +22,7 @@ LATENCY_CALLS = 50
 
 
 def fit(plan: dict[str, Any], folder: Path) -> None:
-    """Fit, and write scores.parquet, facts.json and, as a user would deploy it, the folder `deployed`."""
+    """Fit, and write scores.parquet, facts.json and the folder `deployed`, which is what a user would deploy."""
     start = perf_counter()
     fitted = TabularPredictor(
         plan["label"], problem_type="binary", eval_metric="average_precision", path=folder / "fitted"
@@ -31,7 +31,7 @@ def fit(plan: dict[str, Any], folder: Path) -> None:
     fitted.fit(train, presets=plan["presets"], time_limit=plan["seconds"], num_cpus=plan["cores"])
     seconds = perf_counter() - start
     usage = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Without the data, and without the models that the best one does not need.
+    # The clone has neither the data nor the models that the best one does not need.
     fitted.clone_for_deployment(folder / "deployed")
     test = pd.read_parquet(plan["test"])
     fitted.predict_proba(test)[1].rename("score").to_frame().to_parquet(folder / "scores.parquet", index=False)
@@ -62,7 +62,7 @@ def row_cpu_seconds(predictor: TabularPredictor, rows: pd.DataFrame) -> float:
 
 
 def main(plan: dict[str, Any]) -> None:
-    """Fit where the plan's folder has no facts, and write what a row takes into row.json."""
+    """Fit if the plan's folder has no facts, and write the time of a single row to row.json."""
     folder = Path(plan["folder"])
     if not (folder / "facts.json").is_file():
         fit(plan, folder)

@@ -37,7 +37,7 @@ from training.run.matrix import Floats, Labels
 
 AUTOML = ROOT / ".venv-automl"
 CACHE = ROOT / BUILD / "benchmarks" / "race"
-# AutoGluon's default, by name, because another version may have another.
+# AutoGluon's default, named because another version may have another default.
 PRESETS = "medium_quality"
 XGBOOST_ROUNDS = 300
 LATENCY_ROWS = 50
@@ -45,7 +45,7 @@ LATENCY_ROWS = 50
 
 @dataclass(frozen=True)
 class Entry:
-    """What one contestant made of a set: the scores of the test rows, and what they took."""
+    """One contestant's scores of a set's test rows, and the time and space that they took."""
 
     scores: Floats
     facts: dict[str, Any]
@@ -53,7 +53,7 @@ class Entry:
 
 
 def tried(name: str, raced_set: RacedSet, folder: Path, n_calls: int) -> tuple[Entry, Labels]:
-    """What `make try` makes of the rows, and the labels of its test window; raises SystemExit where it fails."""
+    """The entry of `make try`, and the labels of its test window; raises SystemExit if it fails."""
     data, out = folder / f"race_{name}.parquet", folder / "try"
     raced_set.rows.to_parquet(data, index=False)
     options = {"data": data, "label": raced_set.label, "time": raced_set.time, "out": out}
@@ -66,7 +66,7 @@ def tried(name: str, raced_set: RacedSet, folder: Path, n_calls: int) -> tuple[E
     (bundle,) = (out / BUNDLES).iterdir()
     scorer = load_scorer(bundle)
     test = pd.read_parquet(out / BUILD / bundle.name / "rows" / "test.parquet")
-    # Rows may be later than this machine's clock.
+    # The rows' timestamps may be ahead of the clock.
     answered, rejected = answer_rows(scorer, test, now=END_OF_TIMES)
     if len(rejected):
         raise SystemExit(f"the bundle of {name} rejects {len(rejected)} of its test rows, such as: {rejected.iloc[0]}")
@@ -88,7 +88,7 @@ def request_cpu_seconds(scorer: Scorer, n_calls: int) -> float:
 
 
 def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str, n_calls: int) -> Entry:
-    """XGBoost with its defaults, but for 300 rounds and base_score .5; texts become whole numbers."""
+    """The entry of XGBoost with its defaults except for 300 rounds and base_score 0.5; texts are ordinal-encoded."""
     numbers = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
     columns = make_column_transformer((numbers, make_column_selector(dtype_exclude="number")), remainder="passthrough")
     model = XGBClassifier(n_estimators=XGBOOST_ROUNDS, base_score=0.5, n_jobs=len(CORES))
@@ -112,9 +112,9 @@ def pickled_bytes(pipeline: Pipeline) -> int:
 
 
 def with_autogluon(name: str, windows: Mapping[str, pd.DataFrame], label: str, seconds: int) -> Entry:
-    """What AutoGluon answers after at most so many seconds; from the cache where it had the same rows and time before.
+    """The entry of AutoGluon, trained for at most `seconds`; cached by its version, preset, time limit and rows.
 
-    Raises AbsentError where its environment is absent, and SystemExit where it fails.
+    Raises AbsentError if its environment is absent, and SystemExit if it fails.
     """
     version = autogluon_version()
     with TemporaryDirectory() as temporary:
@@ -136,7 +136,7 @@ def with_autogluon(name: str, windows: Mapping[str, pd.DataFrame], label: str, s
 
 
 def run_autogluon(plan: Mapping[str, Any], log: Path) -> None:
-    """Run a plan of automl.py in AutoGluon's environment; raises SystemExit where it fails."""
+    """Run automl.py with a plan in AutoGluon's environment; raises SystemExit if it fails."""
     command = [AUTOML / "bin" / "python", Path(__file__).with_name("automl.py"), json.dumps(plan)]
     with log.open("a", encoding="utf-8") as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
@@ -145,7 +145,7 @@ def run_autogluon(plan: Mapping[str, Any], log: Path) -> None:
 
 
 def autogluon_version() -> str:
-    """The version of AutoGluon in its environment; raises AbsentError where there is none."""
+    """The version of AutoGluon in its environment; raises AbsentError if there is none."""
     folders = [str(path) for path in AUTOML.glob("lib/python*/site-packages")]
     installed = list(distributions(name="autogluon.tabular", path=folders)) if folders else []
     if not installed:
@@ -160,7 +160,7 @@ def cpu_seconds(who: int) -> float:
 
 
 def median_cpu_seconds[T](call: Callable[[T], Any], arguments: Iterable[T], n_calls: int) -> float:
-    """The median CPU time, to which other processes add nothing, of a call with the arguments in turn."""
+    """The median CPU time of a call with the arguments in turn; other processes do not add to it."""
     seconds = []
     for argument in islice(cycle(arguments), n_calls):
         start = process_time()

@@ -1,6 +1,6 @@
-"""The handbook's published numbers beside ours: its own settings, this project's tuning, and declared ratios.
+"""The handbook's published numbers beside ours: its own settings, this project's tuning, declared ratios and a history.
 
-Le Borgne, Siblini, Lebichot, Bontempi (2022): chapter 3, one test week, and chapter 5, four of them. What is tuned is
+Le Borgne, Siblini, Lebichot, Bontempi (2022): chapter 3 has one test week, chapter 5 has four. Tuned parameters are
 chosen on weeks whose labels were known before the first test week began, and then tested once.
 """
 
@@ -31,7 +31,7 @@ from training.tune import best_of, describe_gain, search
 
 TOP = 100
 METRICS = ("roc_auc", "average_precision", f"card_precision_{TOP}")
-# Day 0 of the data, which count seconds from its midnight.
+# Day 0 of the data, whose times are seconds since its midnight.
 FIRST_DAY = pd.Timestamp("2018-04-01")
 WEEK_DAYS = 7
 # The first day of each training week. The last label of the last validation week is known on 2018-08-07.
@@ -71,10 +71,10 @@ Week = tuple[Fold, pd.DataFrame]
 
 
 def weekly_positions(rows: pd.DataFrame, scorer: ScorerDeclaration, start: str) -> tuple[Positions, Positions]:
-    """The positions of the training week that begins on a day, and of the test week, which follows after the delay.
+    """The positions of the training week that begins on `start`, and of the test week that follows the label delay.
 
-    Each test day is without the customers whose fraud of the training week or later was known by then: one that was
-    caught is not paid for twice.
+    A test day leaves out the customers with a fraud, in the training week or later, that was known by that day: a card
+    that was already caught does not count again.
     """
     day = rows[scorer.time] // SECONDS_A_DAY
     first = (pd.Timestamp(start) - FIRST_DAY).days
@@ -82,7 +82,7 @@ def weekly_positions(rows: pd.DataFrame, scorer: ScorerDeclaration, start: str) 
     tested_from = first + WEEK_DAYS + delay
     is_fraud = (rows[scorer.label] == 1) & (day >= first)
     fraud_day = day[is_fraud].groupby(rows[scorer.entity]).min()
-    # A customer without a fraud has NaN, which no day has reached.
+    # For a customer without a fraud this is NaN, and the comparison is false.
     is_known = day >= rows[scorer.entity].map(fraud_day) + delay + 1
     learned = day.between(first, first + WEEK_DAYS, inclusive="left")
     tested = day.between(tested_from, tested_from + WEEK_DAYS, inclusive="left") & ~is_known
@@ -90,7 +90,7 @@ def weekly_positions(rows: pd.DataFrame, scorer: ScorerDeclaration, start: str) 
 
 
 def weekly_folds(rows: pd.DataFrame, scorer: ScorerDeclaration, starts: Sequence[str]) -> list[Fold]:
-    """The weeks whose training begins on these days as features."""
+    """The folds, encoded as features, of the weeks whose training begins on these days."""
     positions = [weekly_positions(rows, scorer, start) for start in starts]
     with window_of(rows) as window:
         return encode_folds(window, positions, scorer, read_catalogues(scorer))
@@ -114,7 +114,7 @@ def judge(model: Model, week: Week, scorer: ScorerDeclaration) -> tuple[float, f
 
 
 def measured_line(what: str, model: Model, weeks: Sequence[Week], scorer: ScorerDeclaration) -> Line:
-    """What was published under a name, and ours: the mean over weeks, and the spread where there are several."""
+    """The published numbers of a line, and ours: the mean over the weeks, and the spread if there are several."""
     judged = on_all_cores([(judge, model, week, scorer) for week in weeks], what)
     line: Line = {"measured": what}
     published = PUBLISHED.get(what, (None, None, None))
@@ -134,7 +134,7 @@ def tuned(rows: pd.DataFrame, scorer: ScorerDeclaration, trials: int) -> Model:
 
 
 def handbook(one_in: int, trials: int) -> list[Line]:
-    """Chapter 3's and chapter 5's numbers, then this project's tuning without and with declared ratios."""
+    """The numbers of chapters 3 and 5, then this project's tuning, without and with declared ratios, and a history."""
     plain, rows = declared_set("handbook", one_in)
     weeks = tested_weeks(rows, plain)
     ratios = declared_scorer("handbook_ratios", PARAMS)
@@ -154,7 +154,7 @@ def handbook(one_in: int, trials: int) -> list[Line]:
 
 
 def past_of(one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """The scorer with a history, and the rows with what it computes from the four raw columns."""
+    """The scorer with a history, and the rows with the features that it computes from the four raw columns."""
     scorer, rows = declared_set("handbook_history", one_in)
     if scorer.history is None:
         raise SystemExit("handbook_history declares no history")

@@ -21,8 +21,8 @@ from benchmarks.quality.ulb import ulb
 from benchmarks.tables import SCORERS, report
 from training.run.progress import say
 
-# Of the sets one customer or row in so many is taken, and of the shipped scorers' rows for the steps and the rows of
-# tuning; trials of each search, draws of the recall bound.
+# `*_one_in`: one in so many customers or rows of a set is used; `steps_one_in` is for the handbook in `steps`, and
+# `shipped_one_in` for the shipped scorers. `trials` are those of each search, `draws` those of the recall bound.
 SIZES = {
     "handbook_one_in": (1, 120),
     "steps_one_in": (4, 160),
@@ -31,21 +31,21 @@ SIZES = {
     "trials": (10, 1),
     "draws": (200, 1),
 }
-# The sets of the parts that train step by step, and in the smallest run a shipped scorer and a set: the
-# others go the same way.
+# The sets of the parts `steps` and `tuning_rows`, and the one set of each in the smallest run: the others run the same
+# code.
 SETS = {"steps": ("handbook", "ulb", *SCORERS), "tuning_rows": ("ulb", *SCORERS)}
 SMALLEST = {"steps": ("refund",), "tuning_rows": ("ulb",)}
 
 
 def one_in(part: str, options: Namespace) -> dict[str, int]:
-    """The sets of a part, of each of which one in so many rows or customers is taken."""
+    """Per set of a part, the N for which one in N of its rows or customers is used."""
     shares = {"handbook": options.steps_one_in, "ulb": options.ulb_one_in}
     names = (SMALLEST if options.smallest else SETS)[part]
     return {name: shares.get(name, options.shipped_one_in) for name in names}
 
 
-# By their names in the report. All but the last take minutes and change with the code only; the last takes seconds and
-# changes with every release.
+# The parts, by their names in the report. All but the last take minutes and change only with the code; the last takes
+# seconds and changes with every release.
 PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "handbook": lambda options: handbook(options.handbook_one_in, options.trials),
     "ulb": lambda options: ulb(options.ulb_one_in),
@@ -58,7 +58,7 @@ PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the parts; with `--record` those that were measured replace the recorded ones."""
+    """Measure the parts; with `--record`, the measured parts replace the recorded ones."""
     options = options_of("quality.published", __doc__, SIZES, arguments, PARTS)
     parts: dict[str, Any] = report("quality.json") if (REPORTS / "quality.json").is_file() else {}
     for name in options.only:

@@ -1,7 +1,7 @@
 """`make try` beside AutoGluon and plain XGBoost, on the same rows and the same later test window: `make bench-automl`.
 
-AutoGluon runs in an environment of its own (.venv-automl) with its defaults, as long as `--minutes` allows. What it
-answered is kept below build/, because it does not depend on this project's code. A set whose file is absent is skipped.
+AutoGluon runs in an environment of its own (.venv-automl) with its defaults, as long as `--minutes` allows. Its results
+are cached below build/, because they do not depend on this project's code. A set whose file is absent is skipped.
 """
 
 from argparse import Namespace
@@ -24,8 +24,8 @@ from training.evaluation.metrics import average_precision, rank, recall_at_fpr, 
 from training.run.matrix import Floats, Labels
 from training.run.progress import say
 
-# The minutes that AutoGluon has for a set, and the calls of which a row's time is the median. In the smallest run, one
-# of so many refunds, it has the fewest seconds.
+# AutoGluon's minutes per set, the calls whose median is the time of a row, and the N of one in N rows. The smallest run
+# uses one in 60 refunds and FEWEST_SECONDS.
 SIZES = {"minutes": (10, 0), "latency_calls": (200, 5), "one_in": (1, 60)}
 FEWEST_SECONDS = 30
 SMALLEST = ["refund"]
@@ -36,10 +36,10 @@ TITLES = {"ulb": "ULB", "bitcoin": "Bitcoin OTC"}
 
 
 def windows_of(raced_set: RacedSet, labels: Labels) -> dict[str, pd.DataFrame]:
-    """The rows before the test window, which has these labels, and those of it, as the others learn from them.
+    """The training and test rows for the other contestants; the test window is the last rows, which have these labels.
 
-    Without the time, of which they have the hour and the day of the week, as `make try` has. Raises SystemExit where
-    the last rows have other labels: then `make try` did not keep the rows as they are.
+    The time is dropped; if it is a datetime, its hour and day of the week are added, as `make try` does. Raises
+    SystemExit if the last rows have other labels, because then `make try` did not keep the rows as they are.
     """
     time = raced_set.rows[raced_set.time]
     rows = raced_set.rows.drop(columns=raced_set.time)
@@ -53,7 +53,7 @@ def windows_of(raced_set: RacedSet, labels: Labels) -> dict[str, pd.DataFrame]:
 
 
 def compared(entries: Mapping[str, Entry], labels: Labels) -> dict[str, dict[str, Any]]:
-    """Per contestant its facts and METRICS, and what the first has more of them, with paired 95 % intervals."""
+    """Per contestant, its facts, its METRICS and the first contestant's lead in each, with paired 95 % intervals."""
     rankings = [rank(entry.scores, labels) for entry in entries.values()]
 
     def statistic(weight: Floats | None) -> Floats:
@@ -80,7 +80,7 @@ def compared(entries: Mapping[str, Entry], labels: Labels) -> dict[str, dict[str
 
 
 def race(name: str, options: Namespace) -> dict[str, Any]:
-    """One set's report; raises AbsentError where its file is absent."""
+    """One set's report; raises AbsentError if its file is absent."""
     raced_set = SETS[name]()
     raced_set = RacedSet(raced_set.rows.iloc[:: options.one_in], raced_set.label, raced_set.time)
     say(f"{name}: {len(raced_set.rows):,} rows: make try")
@@ -102,7 +102,7 @@ def race(name: str, options: Namespace) -> dict[str, Any]:
 
 
 def race_table(sets: Mapping[str, Any]) -> str:
-    """Per set and contestant its metrics, what `make try` has more of them, and what it takes."""
+    """Per set and contestant, its metrics, the lead of `make try` in each, and its time and size."""
     rows = [
         [TITLES.get(name, name) if contestant == "try" else "", CONTESTANTS[contestant]]
         + [_with_lead(measured[metric]) for metric in METRICS]
@@ -132,7 +132,7 @@ def _with_lead(metric: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Race on each set; with `--record` those that were raced replace the recorded ones."""
+    """Race on each set; with `--record`, these sets' results replace the recorded ones."""
     options = options_of("quality.race", __doc__, SIZES, arguments, SETS)
     sets: dict[str, Any] = report("race.json") if (REPORTS / "race.json").is_file() else {}
     for name in SMALLEST if options.smallest else options.only:

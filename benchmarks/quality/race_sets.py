@@ -12,7 +12,7 @@ from benchmarks.quality.sets import declared_set, existing, set_path
 from training.data.chunks import read_columns
 from training.declaration import declared_scorer
 
-# Six weeks and a half of the handbook's days: what AutoGluon can learn from within its time.
+# Six and a half weeks of the handbook's days: as many as AutoGluon can learn from within its time limit.
 HANDBOOK_DAYS = ("2018-07-01", "2018-08-14")
 
 
@@ -26,7 +26,7 @@ class RacedSet:
 
 
 def raced(rows: pd.DataFrame, label: str, time: str) -> RacedSet:
-    """The rows in order of time; each once, as `make try` counts them."""
+    """The rows in order of time, without duplicates, which `make try` drops too."""
     return RacedSet(rows.drop_duplicates().sort_values(time, kind="stable", ignore_index=True), label, time)
 
 
@@ -45,7 +45,7 @@ def handbook() -> RacedSet:
 
 
 def bitcoin() -> RacedSet:
-    """Ratings among traders, the negative ones as label; the features are what earlier ratings say of both traders."""
+    """Ratings among traders; a negative one is the label, and the features summarise both traders' earlier ratings."""
     ratings = pd.read_parquet(set_path("bitcoin_otc_trust.parquet")).sort_values("time", kind="stable")
     histories = {
         "rater_gave": earlier_ratings(ratings, "source", "source"),
@@ -60,9 +60,9 @@ def bitcoin() -> RacedSet:
 
 
 def earlier_ratings(ratings: pd.DataFrame, trader: str, role: str) -> pd.DataFrame:
-    """Per rating the number, mean and share of bad ones of the earlier ratings in which its trader had the role.
+    """Per rating, the number, mean and share of bad ones of the earlier ratings in which its trader had the role.
 
-    Both are columns, `source` or `target`. Mean and share of no ratings are missing.
+    Both arguments name a column, `source` or `target`. Without earlier ratings, mean and share are missing.
     """
     values = pd.DataFrame({"n": 1.0, "mean": ratings["rating"], "bad_share": ratings["rating"] < 0}).astype(float)
     places = np.arange(len(ratings))
@@ -74,7 +74,7 @@ def earlier_ratings(ratings: pd.DataFrame, trader: str, role: str) -> pd.DataFra
 
 
 def shipped(name: str) -> RacedSet:
-    """The synthetic rows of a shipped scorer, without whose they are."""
+    """The synthetic rows of a shipped scorer, without ids and keys."""
     scorer = declared_scorer(name, ROOT / "params.yaml")
     path = existing(ROOT / scorer.data, "run `make data`")
     columns = [scorer.time, *(name for name in scorer.fields if name not in scorer.keys), scorer.label]

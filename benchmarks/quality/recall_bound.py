@@ -21,8 +21,8 @@ from training.run.files import BUILD
 from training.run.progress import progress
 
 TARGET = 0.9
-# The bound promises the population a recall of TARGET in at least 95 % of draws of calibration rows from it. The
-# left-out rows are a finite set of fresh frauds, whose own noise comes on top.
+# The bound promises a recall of at least TARGET on the population, for at least 95 % of the samples of calibration rows
+# drawn from it. The left-out rows are a finite set of fresh frauds, which adds noise of its own.
 FRESH = {
     "population": "what the resamples are drawn from: the bound's promise",
     "left-out rows": "the rows a resample left out (few frauds: noise on top)",
@@ -32,9 +32,9 @@ POLICIES = {"bound": Decision(recall=TARGET, confidence=0.95), "plain": Decision
 
 
 def scored_rows(name: str, scorer: ScorerDeclaration) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Probabilities and labels of the rows that calibrated, by models of earlier rows, and of the test rows.
+    """Probabilities and labels of the calibration rows, scored by models of earlier rows, and of the test rows.
 
-    Raises AbsentError where the scorer has not been trained.
+    Raises AbsentError if the scorer has not been trained.
     """
     folder = ROOT / BUILD / name
     files = ("calibration.parquet", "rows/test.parquet", "pipeline.joblib", "calibration.json")
@@ -52,7 +52,7 @@ def scored_rows(name: str, scorer: ScorerDeclaration) -> tuple[pd.DataFrame, pd.
 def draws(
     calibration: pd.DataFrame, test: pd.DataFrame, n_draws: int, seed: int
 ) -> Iterator[tuple[pd.DataFrame, dict[str, pd.DataFrame]]]:
-    """Per draw the rows that a threshold is chosen on, and the fresh rows by their kind."""
+    """Per draw, the rows on which a threshold is chosen, and the fresh rows by kind."""
     weights = draw_weights(calibration["label"].to_numpy(), n_draws, seed)
     for weight in progress(weights, "draws", total=n_draws):
         drawn = calibration.iloc[np.repeat(np.arange(len(weight)), weight.astype(int))]
@@ -61,7 +61,7 @@ def draws(
 
 
 def recall_bound(n_draws: int) -> list[Line]:
-    """Per declared scorer and kind of fresh rows how often their recall is the target or more, and the alert rate."""
+    """Per declared scorer and kind of fresh rows, how often the recall reaches the target, and the mean alert rate."""
     measured = []
     for name, scorer in read_declarations().scorers.items():
         calibration, test = scored_rows(name, scorer)

@@ -48,7 +48,7 @@ def ulb_variants(one_in: int) -> list[Line]:
 
 
 def resampling_table(quality: Mapping[str, Any]) -> str:
-    """Every variant on every set; the chosen one, with which the others are compared, is the one without a gain."""
+    """Every variant on every set; a gain is over the chosen variant, which has none itself."""
     lines = [
         line for scorer in SCORERS for line in variant_lines(scorer, report(f"{scorer}/resampling.json")["variants"])
     ]

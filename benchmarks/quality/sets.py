@@ -1,4 +1,4 @@
-"""The benchmark sets: in which folder they are, and each as a scorer of a params file of its own."""
+"""The benchmark sets: the folder that holds them, and each as a scorer that sets.yaml declares."""
 
 import os
 from collections.abc import Iterator
@@ -26,21 +26,22 @@ class AbsentError(FileNotFoundError):
 
 
 def existing(path: Path, remedy: str) -> Path:
-    """The path; raises AbsentError where there is no such file."""
+    """The path; raises AbsentError if there is no such file."""
     if not path.is_file():
         raise AbsentError(f"{path} is absent; {remedy}")
     return path
 
 
 def set_path(file: str) -> Path:
-    """The path of a benchmark set's file; raises AbsentError where it does not exist."""
+    """The path of a benchmark set's file; raises AbsentError if it does not exist."""
     return existing(FOLDER / Path(file).name, "the environment variable BENCHMARK_DATA names its folder")
 
 
 def declared_set(name: str, one_in: int = 1) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """A benchmark set's scorer, and the columns that it declares; raises AbsentError where its file is absent.
+    """A benchmark set's scorer, and its rows with the declared columns; raises AbsentError if its file is absent.
 
-    They hold all rows; or one in so many entities or, where there are none, the frauds and one in so many other rows.
+    With `one_in` above 1, these are the rows of one in `one_in` entities or, if the scorer declares no entity, the
+    frauds and one in `one_in` other rows.
     """
     scorer = declared_scorer(name, PARAMS)
     columns = dict.fromkeys((*filter(None, (scorer.entity,)), scorer.time, *scorer.fields, scorer.label))

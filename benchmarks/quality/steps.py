@@ -23,7 +23,7 @@ from training.params import Folds, Model, Resampling
 from training.run.progress import say
 from training.tune import best_of, search
 
-# What was declared and the default before these steps: fixed rounds, SMOTE, and a fifth of the rows to calibrate.
+# The declaration and the defaults before these steps: fixed rounds, SMOTE, and a fifth of the rows for calibration.
 BEFORE = Model(
     rounds=200, max_depth=5, learning_rate=0.08, min_child_weight=5, subsample=0.8, colsample_bytree=0.8, reg_lambda=1
 )
@@ -45,9 +45,9 @@ METRICS = {
 
 
 def checked_set(name: str, one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """A shipped scorer or a benchmark set, and its checked rows in order of time: the frauds and one in so many others.
+    """A shipped scorer or benchmark set, and its checked rows in order of time: the frauds and one in `one_in` others.
 
-    Of a set with entities it is one in so many entities.
+    For a benchmark set with entities, it is the rows of one in `one_in` entities instead.
     """
     if name in SCORERS:
         scorer = declared_scorer(name, ROOT / "params.yaml")
@@ -68,7 +68,7 @@ def with_calibration_window(scorer: ScorerDeclaration) -> ScorerDeclaration:
 def steps_of(
     scorer: ScorerDeclaration, train: pd.DataFrame, trials: int
 ) -> Iterator[tuple[str, ScorerDeclaration, Model]]:
-    """Per step its name, the scorer as it would be declared, and the model's parameters."""
+    """Per step, its name, the scorer as it would be declared, and the model's parameters."""
     before = scorer.model_copy(update={"resampling": SMOTE})
     yield STEPS[0], with_calibration_window(before), BEFORE
     yield STEPS[1], before, BEFORE
@@ -86,7 +86,7 @@ def steps_of(
 
 
 def steps(name: str, one_in: int, trials: int) -> list[Line]:
-    """Per step the METRICS on the set's test window, with their 95 % intervals."""
+    """Per step, the METRICS on the set's test window, with their 95 % intervals."""
     scorer, rows = checked_set(name, one_in)
     scorer = scorer.model_copy(update={"folds": sampled(len(rows), scorer.folds)})
     train = split_by_time(rows, scorer)["train"]
@@ -108,12 +108,12 @@ def steps(name: str, one_in: int, trials: int) -> list[Line]:
 
 
 def sampled(n_rows: int, folds: Folds) -> Folds:
-    """The folds of a set, with MOST_ROWS to choose by at most."""
+    """The folds of a set, with at most MOST_ROWS rows to choose by."""
     return folds.model_copy(update={"sample": min(folds.sample, MOST_ROWS / n_rows)})
 
 
 def all_steps(one_in: Mapping[str, int], trials: int) -> list[Line]:
-    """The steps of each set or shipped scorer, on one in so many of its rows."""
+    """The steps of each set or shipped scorer, on one in `one_in` of its rows."""
     return [line for name, of_them in one_in.items() for line in steps(name, of_them, trials)]
 
 

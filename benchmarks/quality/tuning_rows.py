@@ -1,4 +1,4 @@
-"""Whether the best setting depends on how many rows tuning sees: the same trials on a half of them."""
+"""Whether the best setting depends on how many rows tuning sees: the same trials on half of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,10 +27,10 @@ def trials_at(scorer: ScorerDeclaration, train: Any, sample: float) -> list[Tria
 
 
 def tuning_rows(name: str, one_in: int, trials: int) -> Line:
-    """What tuning on a half of its rows would choose, and what that costs on the folds with all of them."""
+    """The choice of tuning on half of the rows, and what that choice costs on the folds with all of them."""
     scorer, rows = checked_set(name, one_in)
     train = split_by_time(rows, scorer)["train"]
-    # Of the first trials no setting depends on the results of others, so that both searches try the same ones.
+    # The settings of the first trials do not depend on other trials' results, so both searches try the same ones.
     trials = min(trials, STARTUP_TRIALS)
     changes = {"resampling": Resampling(method="none"), "model": Model(), "tuning": Tuning(mode="tpe", trials=trials)}
     scorer = scorer.model_copy(update=changes)
@@ -46,12 +46,12 @@ def tuning_rows(name: str, one_in: int, trials: int) -> Line:
 
 
 def all_tuning_rows(one_in: Mapping[str, int], trials: int) -> list[Line]:
-    """The line of each set or shipped scorer, on one in so many of its rows."""
+    """The line of each set or shipped scorer, on one in `one_in` of its rows."""
     return [tuning_rows(name, of_them, trials) for name, of_them in one_in.items()]
 
 
 def tuning_rows_table(report: Mapping[str, Any]) -> str:
-    """Per set the choices, and the loss of the half's."""
+    """Per set, both choices, and the loss of the one made on half of the rows."""
     rows = [
         [
             line["set"],

@@ -19,8 +19,8 @@ from training.params import Resampling
 from training.run.progress import say
 
 VARIANTS = (Resampling(method="none"), Resampling(method="smote"))
-# Amazon's Fraud Dataset Benchmark (arXiv 2208.14417) on the same rows; its average precision is not published, the
-# span is that of other published XGBoost models.
+# From Amazon's Fraud Dataset Benchmark (arXiv 2208.14417) on the same rows. It does not publish an average precision;
+# that range is from other published XGBoost models.
 PUBLISHED = {
     "roc_auc": "0.985 to 0.992",
     "average_precision": "0.79 to 0.805",
@@ -43,7 +43,7 @@ def first_and_last(scorer: ScorerDeclaration, rows: pd.DataFrame) -> tuple[pd.Da
 def tested(scorer: ScorerDeclaration, first: pd.DataFrame, last: pd.DataFrame) -> Line:
     """The PUBLISHED metrics of the scorer's pipeline on the last rows, with their 95 % intervals."""
     pipeline = fit_pipeline(scorer, scorer.model, read_catalogues(scorer), first)
-    # The ranking is all that is measured here: the probability need not be calibrated, the threshold not chosen.
+    # Only the ranking is measured here, so the probability is not calibrated and no threshold is chosen.
     probability = calibrated(margins(pipeline, last), {"slope": 1.0, "intercept": 0.0})
     metrics, intervals, _ = measure(Evaluation(probability, last[scorer.label].to_numpy(), [0.5]), seed=scorer.seed)
     return {metric: (metrics[metric], *intervals[metric]) for metric in PUBLISHED}
@@ -64,7 +64,7 @@ def ulb(one_in: int) -> list[Line]:
 
 
 def ulb_table(report: Mapping[str, Any]) -> str:
-    """ULB by time beside what others published."""
+    """Our metrics on the last fifth of ULB beside the published ones."""
     rows = [
         [TITLES[line["measured"]], line["published"]]
         + [

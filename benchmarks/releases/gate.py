@@ -1,9 +1,9 @@
 """How often the gate promotes a challenger that is as good as the champion, and one that is worse: `make bench-gate`.
 
-Champion and challenger are the shipped model with noise on its margins, of which each has draws of its own: as much
-as two models that differ in their seed alone disagree. More noise for the challenger costs it average precision, by
-just as much as is asked on many copies of the rows, so that the true loss is known. Each challenge draws a window of
-as many rows as the shipped one from these rows, and is judged by `weigh` at the shipped margin.
+Champion and challenger are the shipped model with independent noise on its margins: as much as two models that differ
+only in their seed disagree. A worse challenger has more noise, just enough to lose the given average precision on many
+copies of the rows, so that its true loss is known. Each challenge resamples the shipped test window to a window of the
+same size, on which `weigh` judges with the gate's default margin.
 """
 
 from argparse import Namespace
@@ -33,13 +33,14 @@ from training.run.processes import on_all_cores
 from training.run.progress import say
 
 SIZES = {"challengers": (200, 2), "copies": (20, 1), "one_in": (1, 20)}
-# Margins of two models that differ in their seed alone differ by a standard deviation of .62 and .31, which is this
-# noise in each; their average precision then differs on the test window with a standard error of .0055 and .0046.
+# The margins of two models that differ only in their seed differ with a standard deviation of 0.62 (transaction) and
+# 0.31 (refund), which is this much noise in each. Their average precision on the test window then differs with a
+# standard error of 0.0055 and 0.0046.
 NOISE = {"transaction": 0.45, "refund": 0.22}
 ALERT_RATE = 0.05
 LOSSES = {"equal": 0.0, "worse": 0.02}
 SEED = 7
-# What the gate promises: at least so many that are equal, at most so many that are two points worse.
+# The gate's promise: it promotes at least this share of equal challengers, at most this share of those worse by 0.02.
 LEAST_EQUAL, MOST_WORSE = 0.8, 0.05
 STEPS = 20
 MOST_NOISE = 8.0
@@ -47,7 +48,7 @@ MOST_NOISE = 8.0
 
 @dataclass(frozen=True)
 class Variant:
-    """A model with noise on its margins: what makes them probabilities, where it flags, and what it is worth."""
+    """A model with noise on its margins: its calibration, threshold and average precision."""
 
     name: str
     noise: float
@@ -56,27 +57,27 @@ class Variant:
     average_precision: float
 
     def answers(self, margin: Floats, rng: np.random.Generator) -> ModelAnswers:
-        """Its answers to rows of which the shipped model has these margins."""
+        """Its answers to rows to which the shipped model gives these margins."""
         probability = calibrated(margin + self.noise * rng.normal(size=len(margin)), self.calibration)
         return ModelAnswers(self.name, probability, probability >= self.threshold)
 
 
 @dataclass(frozen=True)
 class Population:
-    """Many copies of the rows of a test window, with the shipped model's margins, and one noise of each."""
+    """Many copies of the rows of a test window, with the shipped model's margins, and one draw of noise per row."""
 
     margin: Floats
     label: Labels
     noise: Floats
     usual: float
-    """How much noise the champion has."""
+    """The standard deviation of the champion's noise."""
 
     def worth(self, noise: float) -> float:
-        """The average precision of the model with so much noise."""
+        """The average precision of the model with this much noise."""
         return average_precision(*rank(self.margin + noise * self.noise, self.label).counts())
 
     def variant(self, name: str, loss: float) -> Variant:
-        """The model that is worse by a loss than the champion; found by halving."""
+        """The model whose average precision is `loss` below the champion's; its noise is found by bisection."""
         target, low, high = self.worth(self.usual) - loss, self.usual, MOST_NOISE
         for _ in range(STEPS if loss else 0):
             middle = (low + high) / 2
@@ -91,7 +92,7 @@ class Population:
 def challenge(
     champion: Variant, challenger: Variant, margin: Floats, label: Labels, seed: int
 ) -> tuple[str, float, int]:
-    """The verdict by a window that is drawn from the rows, the width of the gain's interval, and its frauds."""
+    """The verdict on a window resampled from the rows, the width of the gain's interval, and the window's frauds."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(label), len(label))
     answers = [variant.answers(margin[drawn], rng) for variant in (challenger, champion)]
@@ -109,7 +110,7 @@ def scored_test_window(name: str, one_in: int) -> tuple[Floats, Labels]:
 
 
 def measure(name: str, options: Namespace) -> dict[str, Any]:
-    """The verdicts on challengers of each loss, and how many frauds it takes to keep both promises."""
+    """The verdicts on challengers of each loss, and how many frauds it takes to promote enough equal challengers."""
     margin, label = scored_test_window(name, options.one_in)
     many = np.tile(margin, options.copies)
     noise = np.random.default_rng(SEED).normal(size=len(many))
@@ -135,7 +136,7 @@ def measure(name: str, options: Namespace) -> dict[str, Any]:
 
 
 def frauds_needed(standard_error: float, frauds: float) -> float:
-    """The number of frauds from which LEAST_EQUAL of equal challengers pass; the error falls with its root."""
+    """The number of frauds from which LEAST_EQUAL of equal challengers pass; the error falls with its square root."""
     enough = Gate().margin / (norm.ppf(0.975) + norm.ppf(LEAST_EQUAL))
     return float(frauds * (standard_error / enough) ** 2)
 
@@ -172,7 +173,7 @@ def gate_table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Challenge both shipped scorers."""
+    """Challenge both shipped scorers, print the table, and end with an error if the gate breaks its promise."""
     options = options_of("releases.gate", __doc__, SIZES, arguments)
     report: dict[str, Any] = {"machine": machine(), "challengers": options.challengers}
     report |= {name: measure(name, options) for name in SCORERS}

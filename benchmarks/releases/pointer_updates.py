@@ -20,12 +20,12 @@ SHIFTS = (0.0, 0.1, 0.2, 0.3)
 UPDATES, DAMAGED = 60, 6
 
 Update = tuple[float, str, bool]
-"""When a pointer had been updated, to which version, and whether that is a sound one."""
+"""When a pointer was updated, to which version, and whether that version is sound."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """A store, and per scorer its sound versions, whose first is current at the start, and its damaged ones."""
+    """A store, each scorer's sound versions, the first of which is current at the start, and the damaged versions."""
 
     store: FolderStoreWriter
     sound: dict[str, list[str]]
@@ -62,7 +62,7 @@ def _damage(path: Path, number: int) -> None:
 
 @contextmanager
 def updating(versions: Versions, seconds: float) -> Iterator[list[Update]]:
-    """The updates that are made in the meantime, evenly over so many seconds: most of them to sound versions."""
+    """Update pointers during the block, evenly over `seconds`, mostly to sound versions; gives the updates so far."""
     updates, stop = list[Update](), Event()
     thread = Thread(target=_keep_updating, args=(versions, seconds, updates, stop))
     thread.start()
@@ -74,7 +74,7 @@ def updating(versions: Versions, seconds: float) -> Iterator[list[Update]]:
 
 
 def _keep_updating(versions: Versions, seconds: float, updates: list[Update], stop: Event) -> None:
-    """Promotions and rollbacks, scorer after scorer, and promotions of damaged versions, in a random order."""
+    """Promote and roll back sound versions, scorer after scorer, and promote damaged ones, in a random order."""
     damaged = list(versions.damaged)
     rng = random.Random(7)  # noqa: S311 - the same updates at each run
     plan = [True] * UPDATES + [False] * DAMAGED
@@ -92,7 +92,7 @@ def _keep_updating(versions: Versions, seconds: float, updates: list[Update], st
 
 
 def _update(versions: Versions, name: str, rng: random.Random, *, may_roll_back: bool) -> str:
-    """The sound version that a scorer's pointer is updated to: another than the one served."""
+    """Update a scorer's pointer to a sound version other than the one served, and return that version."""
     sound, (now, _) = versions.sound[name], read_current_pointer(versions.store, name)
     served = now.current if now and now.current in sound else sound[0]
     version, action = rng.choice([version for version in sound if version != served]), "promote"

@@ -1,7 +1,7 @@
 """Versions swapped under load: no request fails, every answer is wholly one version's. `make swaps`.
 
-A store with four versions of each scorer and a few damaged ones: promotions, rollbacks, promotions of damaged bundles
-one after the other, while a server under uvicorn, and then a loop through the Lambda handler, answers requests. Every
+A store holds four versions of each scorer and a few damaged ones. A server under uvicorn, and then a loop through the
+Lambda handler, answers requests while sound versions are promoted and rolled back, and damaged ones are promoted. Every
 answer is compared, byte for byte, with the answer of the version that it names.
 """
 
@@ -30,16 +30,16 @@ from benchmarks.serving.services import Service, checkout_service
 from benchmarks.tables import date_of, number, table
 from handler.releases.swap import load_released
 
-# The requests a second are those under uvicorn.
+# The rate, in requests per second, is only for uvicorn.
 SIZES = {"seconds": (60, 5), "rate": (1_500, 300)}
 CONNECTIONS = 32
-# Between two looks at the store: short, so that each of many updates is seen.
+# The time between two reads of the store: short, so that each of many updates is seen.
 POLL_SECONDS = 0.2
-# Between two invocations, in which Lambda would freeze the process.
+# The pause between two invocations, during which Lambda would freeze the process.
 PAUSE_SECONDS = 0.0005
-# Requests within this time after an update are reported apart.
+# Requests within this time after an update are reported separately.
 AFTER_SECONDS = 0.5
-# An update that a later one overtook has no first answer.
+# If the first answer takes longer, a later update has overtaken this one, and it does not count.
 OVERTAKEN_SECONDS = 1.5
 VERSION = re.compile(rb'"model_version":"([0-9a-f]{12})"')
 TITLES = {"uvicorn": "under uvicorn", "lambda": "through the Lambda handler"}
@@ -52,10 +52,10 @@ class Checker:
     expected: dict[Request, dict[str, bytes]]
     """Per request each version's answer."""
     answers: list[tuple[float, float, str, str, str]] = field(default_factory=list)
-    """When an answer had come, its seconds, route and version, and whether it was right."""
+    """When each answer arrived, its seconds, route and version, and whether it was right."""
 
     def check(self, request: Request, answer: bytes | None, seconds: float) -> None:
-        """Keep an answer, which is None where it is no 200."""
+        """Keep an answer, which is None if its status is not 200."""
         named = VERSION.search(answer or b"")
         version = named[1].decode() if named else ""
         is_right = self.expected[request].get(version) == answer
@@ -63,7 +63,7 @@ class Checker:
         self.answers.append((time.time(), seconds, request[0], version, verdict))
 
     def figures(self, updates: Sequence[Update]) -> dict[str, Any]:
-        """What was counted and measured; raises SystemExit where a request failed, or its answer was wrong."""
+        """What was counted and measured; raises SystemExit if a request failed or its answer was wrong."""
         rows = pd.DataFrame(self.answers, columns=["ended", "took", "route", "version", "verdict"])
         counts = {name: int((rows["verdict"] == name).sum()) for name in ("right", "wrong", "failed")}
         if counts["failed"] or counts["wrong"] or not counts["right"]:
@@ -86,7 +86,7 @@ class Checker:
 
 
 def _first_answers(rows: pd.DataFrame, updates: Sequence[Update]) -> list[float]:
-    """Seconds from each update to the first answer of its version after one of another."""
+    """Seconds from each update to the first answer of its version that follows one of another version."""
     changed = rows[rows["version"] != rows.groupby("route")["version"].shift()]
     latencies = []
     for updated, version, is_sound in updates:
@@ -102,7 +102,7 @@ def _percentiles(seconds: "pd.Series[float]") -> dict[str, float]:
 
 
 def expected_answers(versions: Versions) -> dict[Request, dict[str, bytes]]:
-    """Per request each sound version's answer."""
+    """Per request, each sound version's answer."""
     expected: dict[Request, dict[str, bytes]] = {}
     for name, sound in versions.sound.items():
         for version in sound:
@@ -112,7 +112,7 @@ def expected_answers(versions: Versions) -> dict[Request, dict[str, bytes]]:
 
 
 def under_uvicorn(service: Service, versions: Versions, checker: Checker, options: Namespace) -> dict[str, Any]:
-    """What became of requests at a steady rate while versions were swapped."""
+    """The figures of requests at a steady rate while versions are swapped."""
     log = versions.store.root / "log"
     with (
         served(service, log) as (_, address),
@@ -145,7 +145,7 @@ PARTS: dict[str, Callable[[Service, Versions, Checker, Namespace], dict[str, Any
 
 
 def swaps_table(report: Mapping[str, Any]) -> str:
-    """What became of the requests while versions were swapped."""
+    """How the requests fared while versions were swapped."""
     parts = [report[name] for name in TITLES]
     rows = [
         ["requests", *(f"{part['answers']:,}" for part in parts)],
@@ -177,7 +177,7 @@ def swaps_caption(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run both parts and print the table; ends with an error where a swap affected a request. The report."""
+    """Run both parts, print the table, and return the report; ends with an error if a swap affected a request."""
     options = options_of("releases.swaps", __doc__, SIZES, arguments)
     report: dict[str, Any] = {"machine": machine()}
     for name, part in PARTS.items():

@@ -1,6 +1,7 @@
-"""Rows a second of `make score` on one core: the shipped transaction rows, from one Parquet file to another.
+"""Rows per second of `make score` on one core: the shipped transaction rows, from one Parquet file to another.
 
-By processor time, so that other load on the machine does not count; one chunk is scored in this process.
+They are measured by processor time, so that other load on the machine does not count. One chunk is scored in this
+process.
 """
 
 from argparse import Namespace
@@ -23,7 +24,7 @@ from training.run.files import BUILD
 from training.score import CHUNK_ROWS, ScoreOptions, score_files
 
 NAME = "transaction"
-# Enough rows for a figure to settle, few enough for a minute.
+# Enough rows for a stable figure, and few enough to finish within a minute.
 SIZES = {"turns": (5, 1), "rows": (CHUNK_ROWS, 400)}
 KINDS = {"without reasons": False, "with reasons": True}
 
@@ -37,7 +38,7 @@ def paces(folder: Path, options: Namespace) -> dict[str, list[float]]:
     for turn in tqdm(range(options.turns), unit="turn"):
         for kind, explain in KINDS.items():
             output = folder / f"{turn}-{explain}.parquet"
-            # The folder holds no versions, so the packaged bundle scores.
+            # The store holds no versions, so the packaged bundle is used.
             scoring = ScoreOptions(
                 NAME,
                 folder / "rows.parquet",
@@ -53,7 +54,7 @@ def paces(folder: Path, options: Namespace) -> dict[str, list[float]]:
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """What docs/batch-scoring.md says of it; `tests/training/test_score.py` compares it with the report."""
+    """The sentence in docs/batch-scoring.md; `tests/training/test_score.py` compares it with the report."""
     plain, explained = (f"{report['rows_a_second'][kind]:,.0f}" for kind in KINDS)
     return (
         f"On {date_of(report)} one core scored {plain} transaction rows a second without reasons and {explained} with "

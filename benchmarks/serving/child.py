@@ -1,8 +1,8 @@
-"""One service in a process of its own: its import and a first event, each timed, then the events that it is sent.
+"""Runs one service in a process of its own: times its import and its first event, then the events that it is sent.
 
-`python child.py PLAN`, where PLAN is JSON: paths (put before sys.path), module, event. Each line on stdin is JSON
-(events, calls); each line on stdout is JSON (answer, seconds: a list, whose first is [import, first answer]). An answer
-other than 200 ends the process.
+`python child.py PLAN`, where PLAN is JSON: paths (prepended to sys.path), module, event. Each line on stdin is JSON
+(events, calls), and each line on stdout is JSON (answer, seconds). `seconds` is a list, in the first line that of the
+import and the first answer. An answer other than 200 ends the process.
 """
 
 import json
@@ -14,7 +14,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-# Lambda always passes one; with it the function writes its line of metrics, which is part of what a request costs.
+# Lambda always passes a context; only with one does the function write metrics, which are part of a request's cost.
 CONTEXT = SimpleNamespace(function_version="1")
 HTTP_OK = 200
 
@@ -43,7 +43,7 @@ def main(plan: dict[str, Any]) -> None:
 
 
 def report(answer: dict[str, Any], seconds: list[float], reports: Any) -> None:  # noqa: ANN401 - a text file
-    """Write a report; ends the process where the last answer is not the one expected."""
+    """Write a report; ends the process if the status of the last answer is not 200."""
     if answer["statusCode"] != HTTP_OK:
         raise SystemExit(f"answered {answer}")
     print(json.dumps({"answer": answer, "seconds": seconds}), file=reports)

@@ -17,12 +17,12 @@ from training.run.files import BUNDLES
 Request = tuple[str, bytes]
 """A route and a body."""
 Check = Callable[[Request, bytes | None, float], None]
-"""Receives a request, its answer (None where it is no 200), and the seconds it took."""
+"""Receives a request, its answer (None if its status is not 200), and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many connections post how many requests, how many a second and for how long, each as many as they can."""
+    """The connections, and limits on the seconds, requests per second and requests; by default there are none."""
 
     connections: int
     seconds: float = inf
@@ -36,7 +36,7 @@ def bundled_scorers() -> list[Scorer]:
 
 
 def golden_answers(scorer: Scorer) -> dict[Request, bytes]:
-    """A bundle's golden requests but those with a past, which no request can carry, and the bodies that answer them."""
+    """A bundle's golden requests and their answers' bodies; without those with a past, which no request can carry."""
     return {
         (scorer.contract.route, json.dumps(case["request"]).encode()): to_json(
             scorer.answer(scorer.request_model.model_validate(case["request"]))
@@ -47,9 +47,9 @@ def golden_answers(scorer: Scorer) -> dict[Request, bytes]:
 
 
 async def post_all(address: str, requests: Sequence[Request], check: Check, load: Load) -> None:
-    """Post the requests in turn, on each connection one after the other.
+    """Post the requests in turn; each connection posts one after the other.
 
-    Each is timed from when it was due: where no connection is free, it waits for one.
+    A request is timed from when it was due, and so includes the wait for a free connection.
     """
     place = urlsplit(address)
     connect = (asyncio.open_connection(place.hostname, place.port) for _ in range(load.connections))

@@ -14,7 +14,7 @@ def _lines(requests: int = MILLION) -> tuple[Line, ...]:
 
 
 def cost_table() -> str:
-    """The lines of the default deployment for a million requests, and their sum."""
+    """The lines of the default deployment for a million requests, and their total."""
     lines = _lines()
     rows = [[line.what, line.amount, f"{line.x86_64:.4f}", f"{line.arm64:.4f}"] for line in lines if not line.option]
     totals = totals_of(lines, with_options=False)
@@ -23,7 +23,7 @@ def cost_table() -> str:
 
 
 def cost_options_table() -> str:
-    """The lines of what is off by default, and the sum of everything."""
+    """The lines of the options that are off by default, and the total with all of them."""
     lines = _lines()
     rows = [
         [f"`{line.option}`", line.what, line.amount, f"{line.x86_64:.4f}", f"{line.arm64:.4f}"]
@@ -36,7 +36,7 @@ def cost_options_table() -> str:
 
 
 def cost_scale_table() -> str:
-    """The default deployment's sum for several numbers of requests, and what a million of them come to."""
+    """The default deployment's total for several numbers of requests, and the cost of a million of them."""
     rows = []
     for requests in REQUESTS_A_MONTH:
         totals = totals_of(_lines(requests), with_options=False)
@@ -53,7 +53,7 @@ def cost_scale_table() -> str:
 
 
 def prices_table() -> str:
-    """Every price with its page."""
+    """Every price with its source page."""
     rows = [[price.unit, f"{price.usd:.10f}".rstrip("0").rstrip("."), price.page] for price in PRICES.all()]
     return table(["a", "USD", "its page"], rows)
 

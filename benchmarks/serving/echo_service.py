@@ -1,6 +1,6 @@
-"""The floor: FastAPI and Mangum with the scorers' own request and answer models, and a constant for an answer.
+"""The baseline: FastAPI and Mangum with the scorers' own request and answer models, and a constant answer.
 
-It runs in the built artifact's folder, so it may import nothing but what the function itself imports.
+It runs in the built artifact's folder, so it may import only what the function itself imports.
 """
 
 import json

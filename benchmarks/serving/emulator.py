@@ -1,4 +1,4 @@
-"""The function in AWS's Runtime Interface Emulator, which aws-sam-cli carries, with the client that runs in Lambda."""
+"""The function in AWS's Runtime Interface Emulator, a part of aws-sam-cli, with the client that runs in Lambda."""
 
 import platform
 import re
@@ -16,20 +16,20 @@ from benchmarks.serving.services import Service
 
 RUNTIME = ROOT / ".venv-runtime" / "bin"
 TIMEOUT_SECONDS = 60
-# What it prints once the runtime asks for its first event: from the runtime's start to the end of its imports.
+# Printed when the runtime asks for its first event: the time from the runtime's start to the end of its imports.
 INIT = re.compile(rb"INIT REPORT\(durationMs: ([\d.]+)")
 
 
 @contextmanager
 def emulated(service: Service, log: Path, *, memory_mb: int = 512) -> Iterator[tuple[int, str]]:
-    """The emulator's process id, and the address that invokes a service in it; `log` receives what both print.
+    """The emulator's process id, and the address that invokes a service in it; `log` receives the output of both.
 
-    The runtime starts with the first invocation. The memory is what the function is told, and limits nothing.
+    The runtime starts with the first invocation. `memory_mb` only sets an environment variable, and limits nothing.
     """
     address, runtime_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     options = ["--log-level", "info", "--runtime-interface-emulator-address", address]
     runtime = ["--runtime-api-address", runtime_address, "python", "-m", "awslambdaric", f"{service.module}.handler"]
-    # What Lambda sets, and what the service needs.
+    # The variables that Lambda sets, and those that the service needs.
     environment = {
         **service.python_environment,
         "PATH": str(RUNTIME),
@@ -48,7 +48,7 @@ def emulated(service: Service, log: Path, *, memory_mb: int = 512) -> Iterator[t
 
 
 def init_milliseconds(service: Service, event: Mapping[str, Any], log: Path) -> float:
-    """What the emulator says that the start of a service took; the service then answered the event."""
+    """The time that the start of a service took, according to the emulator; the service must then answer the event."""
     with emulated(service, log) as (_, invocation):
         answer = httpx2.post(invocation, json=event, timeout=TIMEOUT_SECONDS, trust_env=False).json()
     report = INIT.search(log.read_bytes())

@@ -1,4 +1,4 @@
-"""The figures of `make bench`: how each is called, what ours may be, and their table."""
+"""The figures of `make bench`: their titles, units and budgets, and the table that shows them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A bound for ours: times another service, or in the figure's own unit."""
+    """A bound for ours: a multiple of another service's figure, or a value in the figure's own unit."""
 
     bound: float
     against: str | None = "echo"
@@ -39,10 +39,10 @@ class Figure:
 
 
 COLD, WARM = (Budget(1.25),), (Budget(2.0),)
-# 1.0 ms for 300 trees of depth 5, on a processor on which the echo takes 85 µs; as a ratio it holds on others.
+# 1.0 ms for 300 trees of depth 5, on a processor that takes 85 µs for the echo; the ratio holds on other processors.
 EXPLAINED = (Budget(1000 / 85),)
 RATE = (Budget(0.65, is_least=True), Budget(15, against="joblib", is_least=True))
-# Of Lambda's 250 MB.
+# Lambda allows 250 MB.
 WEIGHT = (Budget(MAX_BYTES / 1e6, against=None),)
 FIGURES = {
     "cold start: init in AWS's runtime emulator": Figure("cold start: init in AWS's runtime emulator", "ms", COLD),
@@ -65,9 +65,9 @@ FIGURES = {
 
 
 def rows_of(samples: Samples) -> list[dict[str, Any]]:
-    """Each figure's medians, and ours over the others': a ratio is the median of the rounds' ratios.
+    """Each figure's medians, and the ratios of ours to the others'.
 
-    So a slow round weighs on both.
+    A ratio is the median of the rounds' ratios, so that a slow round affects both sides of it.
     """
     return [
         {
@@ -85,7 +85,7 @@ def rows_of(samples: Samples) -> list[dict[str, Any]]:
 
 
 def verdicts(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-    """Each budget of a row in words, and the figure where it was missed; none against what was not measured."""
+    """Each budget of a row in words, and the figure if it was missed; without budgets against what was not measured."""
     figure, budgets = FIGURES[row["measured"]], []
     figures = {None: row["median"]["ours"], **row["ours_over"]}
     for budget in figure.budgets:
@@ -100,7 +100,7 @@ def verdicts(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
 
 
 def excesses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The budgets that are not kept, a sentence each."""
+    """The budgets that were missed, a sentence each."""
     return [
         f"{row['measured']}: {number(missed)}, {words}"
         for row in rows
@@ -112,7 +112,7 @@ def excesses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def speed_table(report: Mapping[str, Any]) -> str:
     """The medians of each service, ours beside the echo, and the budgets."""
     recorded = {row["measured"]: row for row in report["rows"]}
-    # Without wrk there are no requests a second.
+    # Without wrk, requests per second were not measured.
     shown = [recorded[what] for what in FIGURES if what in recorded]
     ours, *others = SERVICES.values()
     return table(["medians", ours, "of the echo", "budget", *others], [_cells(row) for row in shown])

@@ -1,9 +1,9 @@
-"""What a request takes of AWS, by memory size: milliseconds, memory, bytes of logs, units of a table.
+"""What a request uses of AWS, by memory size: milliseconds, memory, log bytes and table units. `make bench-cost`.
 
 The artifact answers in AWS's Runtime Interface Emulator, with the client that runs in Lambda, under the share of a
 processor that Lambda gives to the memory size. Requests are rows of both shipped scorers' test windows, the scorers in
-turn, so that as many are flagged as in life. First they come so seldom that each finds its share unused, then one upon
-the other. `make bench-cost`; `make cost` turns the report into dollars.
+turn, so that a realistic share of them is flagged. They first come with pauses, so that each finds its processor share
+unused, and then without. `make cost` turns the report into dollars.
 """
 
 from argparse import Namespace
@@ -44,7 +44,7 @@ from training.run.files import BUNDLES, write_whole
 MEMORY_MB = (256, 512, 1_024, 1_769, 2_048)
 USUAL_MB = 512
 SIZES = {"rounds": (5, 1), "calls": (600, 4), "rows": (20_000, 100)}
-# Two periods of the quota: what a request took of its share is back before the next.
+# Two periods of the quota, so that the share that a request used is available again before the next one.
 PACE_SECONDS = 2 * PERIOD_MICROSECONDS / 1e6
 
 
@@ -83,14 +83,14 @@ def measured_start(service: Service, memory_mb: int, events: Sequence[Mapping[st
     init = INIT.search(log.read_bytes())
     if init is None:
         raise RuntimeError(f"the emulator tells no init:\n{log.read_text()}")
-    # The first is that of the start.
+    # The first duration is that of the request that started the runtime.
     _, *milliseconds = durations_of(log)
     paced, busy = milliseconds[: len(events)], milliseconds[len(events) :]
     return {"way": way, "init": float(init[1]), "used": used, "paced": paced, "busy": busy}
 
 
 def figures_of(starts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of a memory size, medians of its starts; Lambda bills each request's begun milliseconds."""
+    """The figures of a memory size, as medians of its starts; Lambda bills a request's milliseconds rounded up."""
     return {
         "init_ms": median(start["init"] for start in starts),
         "used_mb": max(start["used"] for start in starts),
@@ -113,10 +113,10 @@ def _percentile(durations: Sequence[float], percent: int) -> float:
 
 
 def memory_figures(service: Service, options: Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
-    """The way in which the quota was set, and the figures of each memory size."""
+    """How the quota was set, and the figures of each memory size."""
     sizes = (USUAL_MB,) if options.smallest else MEMORY_MB
     events, starts = sample_events(options.calls // len(SCORERS)), defaultdict(list)
-    # Each start follows another size, so that a slow moment of the machine weighs on all.
+    # The sizes take turns, so that a slow moment of the machine affects all of them.
     for turn in tqdm(range(options.rounds), unit="round"):
         for memory_mb in in_turn(map(str, sizes), turn):
             starts[memory_mb].append(measured_start(service, int(memory_mb), events, folder / "emulator.log"))
@@ -124,7 +124,7 @@ def memory_figures(service: Service, options: Namespace, folder: Path) -> tuple[
 
 
 def log_figures(service: Service, n_requests: int, log: Path) -> dict[str, Any]:
-    """What requests write into the logs, with records of predictions, and what is answered to them."""
+    """The log lines of requests, including prediction records, the number of metrics, and the size of the answers."""
     recording = replace(service, environment={**service.environment, "METRICS": "emf", "PREDICTIONS": "stdout"})
     events = sample_events(n_requests // len(SCORERS))
     with emulated(recording, log) as (_, url):
@@ -139,7 +139,7 @@ def log_figures(service: Service, n_requests: int, log: Path) -> dict[str, Any]:
 
 
 def measure(service: Service, options: Namespace) -> dict[str, Any]:
-    """The report."""
+    """The whole report."""
     with TemporaryDirectory() as name, pinned(CLIENT_CORE):
         way, memory = memory_figures(service, options, Path(name))
         logs = log_figures(service, options.calls, Path(name, "records.log"))
@@ -154,7 +154,7 @@ def measure(service: Service, options: Namespace) -> dict[str, Any]:
 
 
 def memory_table(report: Mapping[str, Any]) -> str:
-    """Per memory size what a request takes, and what a million of them cost for both processors."""
+    """Per memory size, what a request takes, and what a million requests cost on both processors."""
     head = ["memory", "of a vCPU", "init", *(f"{name}: p50, p99" for name in SCORERS)]
     head += ["billed", "USD a million, x86_64, arm64", "without a pause: billed", "USD a million, x86_64, arm64"]
     rows = []
@@ -180,7 +180,7 @@ def memory_caption(report: Mapping[str, Any]) -> str:
 
 
 def draw_memory(report: Mapping[str, Any]) -> Figure:
-    """What a million requests cost on both processors over the memory size, with pauses and without."""
+    """A plot of what a million requests cost, by memory size, on both processors, with pauses and without."""
     figure, axes = blank_axes()
     sizes, drawn = [int(memory) for memory in report["memory"]], [0.0]
     for kind, line in (("billed_ms", "-"), ("busy_billed_ms", "--")):

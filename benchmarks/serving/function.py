@@ -56,7 +56,7 @@ class FunctionProcess:
         return self._report()
 
     def resident_mb(self) -> float:
-        """The memory that the process holds now, its share of files in the page cache included."""
+        """The resident memory of the process in MB, including the pages of files that it maps."""
         return resident_mb(self._process.pid)
 
     def _report(self) -> Report:

@@ -12,16 +12,16 @@ from benchmarks.command import ROOT
 from benchmarks.serving.server import served
 from benchmarks.serving.services import checkout_service
 
-# No schema can say that a time must not be ahead of the server's clock or before 1900: such requests are refused.
+# No schema can say that a time must not be ahead of the server's clock or before 1900, but such requests are refused.
 UNDECIDABLE = ("--exclude-checks", "positive_data_acceptance")
 EVENTS = str(ROOT / "tests" / "handler" / "web" / "test_events.py")
 
 
 def fuzz_routes(cases: int, phases: str) -> dict[str, Any]:
-    """How many requests schemathesis generated from the served document, all answered well.
+    """How many requests schemathesis generated from the served OpenAPI document, all of them answered correctly.
 
-    `cases` a route; its examples and its coverage of the schema's limits come on top. Raises SystemExit with
-    schemathesis' own report where an answer was wrong.
+    It generates `cases` per route, in addition to its examples and its coverage of the schema's limits. Raises
+    SystemExit with schemathesis' own report if an answer was wrong.
     """
     with TemporaryDirectory() as folder, served(checkout_service(), Path(folder) / "log") as (_, address):
         program = str(Path(sys.executable).with_name("schemathesis"))
@@ -34,9 +34,9 @@ def fuzz_routes(cases: int, phases: str) -> dict[str, Any]:
 
 
 def fuzz_events(examples: int) -> dict[str, Any]:
-    """How many Lambda events Hypothesis generated for `handler.app.handler`, `examples` a law, all answered well.
+    """How many Lambda events Hypothesis generated for `handler.app.handler`, all of them answered correctly.
 
-    Raises SystemExit with pytest's report where an answer was wrong.
+    It generates `examples` per property test. Raises SystemExit with pytest's report if an answer was wrong.
     """
     command = [sys.executable, "-m", "pytest", "-q", "--hypothesis-show-statistics", "-p", "no:cacheprovider", EVENTS]
     printed = _run(command, ROOT, HYPOTHESIS_PROFILE="long", HYPOTHESIS_EXAMPLES=str(examples))
@@ -47,7 +47,7 @@ def fuzz_events(examples: int) -> dict[str, Any]:
 
 
 def _run(command: list[str], folder: Path, **environment: str) -> str:
-    """What a command prints; raises SystemExit with it where the command fails."""
+    """The output of a command; raises SystemExit with it if the command fails."""
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )

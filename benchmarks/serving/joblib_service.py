@@ -1,6 +1,6 @@
-"""The usual thing: FastAPI and Mangum around the pickled pipeline, one pandas row a request.
+"""The usual approach: FastAPI and Mangum around the pickled pipeline, one pandas row per request.
 
-Same models, same calibration, same answers as the function, without its reasons and warnings.
+Models, calibration and answers are the same as the function's, without its reasons and warnings.
 """
 
 import json

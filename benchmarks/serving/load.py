@@ -1,4 +1,4 @@
-"""Requests a second under uvicorn: one worker on one core, loaded by wrk from the other."""
+"""Requests per second under uvicorn: one worker on one core, with wrk on another core as the client."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ WARM_UP_SECONDS = 1
 
 
 def measure_load(services: Mapping[str, Service], rounds: int, seconds: int, folder: Path, samples: Samples) -> None:
-    """Requests a second of each service, where wrk is there; `folder` receives uvicorn and the request."""
+    """Measure each service's requests per second if wrk is installed; `folder` receives uvicorn and the request."""
     event, uvicorn = TRANSACTION.event(), link(folder / "uvicorn", ["uvicorn", "httptools", "uvloop"])
     body = folder / "request.json"
     body.write_text(event["body"], encoding="utf-8")
@@ -41,7 +41,7 @@ def measure_load(services: Mapping[str, Service], rounds: int, seconds: int, fol
 
 
 def _loaded(url: str, body: Path, seconds: int) -> float:
-    """Requests a second; raises SystemExit where one failed."""
+    """The requests per second; raises SystemExit if one failed."""
     options = ["--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--timeout", "10s"]
     with pinned(CLIENT_CORE):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a request writes into the logs: the lines of Lambda, of the metrics and of the record, and of the access log."""
+"""What a request writes to the logs: Lambda's own lines, the metrics, the prediction record and the access log."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-# What the emulator prints as Lambda does, and what the function prints, by the start of the line.
+# How lines begin, by kind: the emulator prints the system lines as Lambda does, and the function prints the others.
 START = b"START RequestId: "
 KINDS = {
     "system": (START, b"END RequestId: ", b"REPORT RequestId: "),
@@ -18,7 +18,7 @@ KINDS = {
     "record": (b'{"record":',),
 }
 DURATION = re.compile(rb"^REPORT .*?\tDuration: ([\d.]+) ms", flags=re.MULTILINE)
-# What API Gateway writes for a request of a role; what is absent it writes as "-".
+# The values that API Gateway logs for a request by an IAM role; it writes "-" for absent ones.
 ACCESS = {
     "requestTime": "30/Nov/2026:05:10:11 +0000",
     "httpMethod": "POST",
@@ -30,12 +30,12 @@ ACCESS = {
 
 
 def durations_of(log: Path) -> list[float]:
-    """The milliseconds of each invocation, as an emulator's log tells them."""
+    """The milliseconds of each invocation in an emulator's log."""
     return [float(duration) for duration in DURATION.findall(log.read_bytes())]
 
 
 def line_figures(lines: Sequence[bytes], access: Sequence[bytes], requests: int) -> dict[str, dict[str, float]]:
-    """By kind of line: lines, bytes and gzipped bytes a request, of the last so many requests of an emulator's log."""
+    """Per kind of line, the lines, bytes and gzipped bytes per request, over the last `requests` of a log."""
     start = [place for place, line in enumerate(lines) if line.startswith(START)][-requests]
     content = {kind: [line for line in lines[start:] if line.startswith(begins)] for kind, begins in KINDS.items()}
     return {
@@ -49,7 +49,7 @@ def line_figures(lines: Sequence[bytes], access: Sequence[bytes], requests: int)
 
 
 def metrics_of(log: Path) -> int:
-    """How many metrics of CloudWatch the lines of a log make: one for each name and each set of dimension values."""
+    """How many CloudWatch metrics a log makes: one for each name and set of dimension values."""
     lines = [json.loads(line) for line in log.read_bytes().splitlines() if line.startswith(KINDS["metrics"])]
     return len(
         {
@@ -63,8 +63,8 @@ def metrics_of(log: Path) -> int:
 
 
 def access_line(pattern: str, path: str) -> bytes:
-    """The line of the access log for a request of a role to a path, by the format of the template."""
-    # As long as API Gateway's, and as little compressible.
+    """The access log's line for a request by an IAM role to a path, in the template's format."""
+    # The request id is as long, and as hard to compress, as API Gateway's.
     context = ACCESS | {"path": path, "requestId": b64encode(urandom(11)).decode()}
     return (re.sub(r"\$context\.([\w.]+)", lambda match: context.get(match[1], "-"), pattern) + "\n").encode()
 

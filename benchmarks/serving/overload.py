@@ -1,4 +1,4 @@
-"""Four times the requests that the server can answer, and a million predictions: its memory does not grow."""
+"""Four times the requests that the server can answer, and a million predictions, must not make its memory grow."""
 
 import asyncio
 import json
@@ -18,9 +18,9 @@ from benchmarks.serving.gateway import http_event
 from benchmarks.serving.server import served
 from benchmarks.serving.services import checkout_service
 
-# Like a load balancer that finds no free connection, the client holds back what is due while so many wait.
+# While this many requests wait, the client holds back further ones, like a load balancer without a free connection.
 CONNECTIONS = 2_000
-# With these, each waiting for its answer, the sustainable rate is measured.
+# The connections with which the sustainable rate is measured; each waits for its answer before it asks again.
 SUSTAINABLE_CONNECTIONS = 64
 FACTOR = 4
 SETTLING_SECONDS = 5
@@ -44,9 +44,9 @@ def counted(address: str, answers: Mapping[Request, bytes], load: Load) -> "Coun
 
 
 def overload(seconds: int) -> dict[str, Any]:
-    """The rate that is sustainable, what became of four times it, and the server's memory at each second.
+    """The sustainable rate, how requests at four times that rate were answered, and the server's memory in each second.
 
-    Raises SystemExit where an answer was wrong, or not 200.
+    Raises SystemExit if an answer was wrong or its status was not 200.
     """
     answers, settling = golden_requests(), min(seconds, SETTLING_SECONDS)
     with (
@@ -64,7 +64,7 @@ def overload(seconds: int) -> dict[str, Any]:
         "offered": round(rate * seconds),
         **{name: counts[name] for name in ("right", "wrong", "lost")},
         "memory MB": [round(figure, 1) for figure in memory],
-        # After the first ten seconds the buffers are filled.
+        # The buffers are filled after the first ten seconds.
         "growth MB": round(memory[-1] - memory[min(10, len(memory) // 2)], 2),
     }
     if counts["wrong"] or counts["lost"] or not counts["right"]:
@@ -73,7 +73,7 @@ def overload(seconds: int) -> dict[str, Any]:
 
 
 def million(predictions: int) -> dict[str, Any]:
-    """How many predictions, and the memory in MB at each hundredth of them; raises RuntimeError where one failed."""
+    """The number of predictions, and the memory after each hundredth of them; raises RuntimeError if one failed."""
     events = [http_event(route, json.loads(body)) for route, body in golden_requests()]
     every = predictions // POINTS
     with FunctionProcess(checkout_service(), events[0]) as process:

@@ -1,7 +1,7 @@
 """The share of a processor that Lambda gives to a memory size, as a quota of the kernel's scheduler (Linux, root).
 
 Lambda gives a function one vCPU for 1,769 MB, and in proportion below and above (AWS Lambda Developer Guide, "Configure
-Lambda function memory"). It does not say in periods of which length; 20 ms is what users have found from outside.
+Lambda function memory"). The guide does not state the length of the scheduler's periods; users have measured 20 ms.
 """
 
 import os
@@ -15,7 +15,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 NO_QUOTA = "nothing, because the kernel's groups cannot be written here"
 
 Add = Callable[[int], None]
-"""Puts a process, and what it starts from then on, under the quota."""
+"""Puts a process, and every process that it starts from then on, under the quota."""
 
 
 def quota_microseconds(memory_mb: int) -> int:
@@ -29,12 +29,12 @@ def quota_microseconds(memory_mb: int) -> int:
 
 @contextmanager
 def quota(memory_mb: int) -> Iterator[tuple[str, Add]]:
-    """By what the quota is set, and the function that puts a process under it; leaving the context removes it.
+    """How the quota is set, and the function that puts a process under it; leaving the context removes the quota.
 
-    Where neither version of the kernel's groups can be written, it is by NO_QUOTA, and nothing is limited.
+    If neither version of the kernel's control groups can be written, the former is NO_QUOTA and nothing is limited.
     """
     share, name = quota_microseconds(memory_mb), f"lambda-{memory_mb}-{os.getpid()}"
-    # The most shares or weight that there is: what else runs on the machine is to count as little as can be.
+    # The highest possible shares or weight, so that other load on the machine matters as little as possible.
     first = {
         "cpu.cfs_period_us": f"{PERIOD_MICROSECONDS}",
         "cpu.cfs_quota_us": f"{share}",
@@ -52,7 +52,7 @@ def quota(memory_mb: int) -> Iterator[tuple[str, Add]]:
 
 
 def _made(group: Path, limits: Mapping[str, str]) -> bool:
-    """Whether a group with these limits could be made; nothing is left of one that could not."""
+    """Make a group with these limits, and return whether it could be made; a failed attempt leaves nothing behind."""
     try:
         group.mkdir()
     except OSError:
@@ -67,6 +67,6 @@ def _made(group: Path, limits: Mapping[str, str]) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write to a file that is there: in a folder that is no group, it must not come into being."""
+    """Write to an existing file; it must not be created in a folder that is not a control group."""
     with os.fdopen(os.open(path, os.O_WRONLY), "w") as file:
         file.write(text)

@@ -10,12 +10,12 @@ from benchmarks.serving.overload import million, overload
 from benchmarks.tables import date_of, table
 
 SIZES = {"cases": (2_000, 1), "examples": (20_000, 2), "seconds": (60, 1), "predictions": (1_000_000, 100)}
-# Of a million predictions between a tenth of them and all: what a leak of one byte a prediction would take.
+# The growth over a million predictions counts from a tenth of them: about what a leak of one byte each would add.
 MAX_GROWTH_MB = {"overload": 2.0, "million": 1.0}
 
 
 def robustness_table(report: Mapping[str, Any]) -> str:
-    """What was tried to break the function, how often, and with what result."""
+    """Each attempt to break the function, how often it was made, and its result."""
     load, million = report["overload"], report["million"]
     held = f"{load['memory MB'][10]:.1f} MB after ten seconds, {load['memory MB'][-1]:.1f} MB at the end"
     grown = f"{million['memory MB'][10][1]:.1f} MB after a tenth, {million['memory MB'][-1][1]:.1f} MB at the end"
@@ -46,7 +46,7 @@ def robustness_caption(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the parts, print what each measured, and end with an error where something broke."""
+    """Run the parts, print what each measured, and end with an error if something broke."""
     options = options_of("serving.robustness", __doc__, SIZES, arguments)
     phases = "examples" if options.smallest else "examples,coverage,fuzzing,stateful"
     parts = {

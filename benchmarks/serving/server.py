@@ -17,7 +17,7 @@ START_SECONDS = 60
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that is not in use."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
@@ -27,7 +27,7 @@ def free_port() -> int:
 def running(
     command: Sequence[str | Path], folder: Path, environment: dict[str, str], url: str, log: Path
 ) -> Iterator[int]:
-    """The process id of a server that answers at a URL, whatever it answers; its output goes to `log`."""
+    """The process id of a server, once it answers at a URL with any status; its output goes to `log`."""
     with (
         log.open("wb") as output,
         pinned(SERVER_CORE),
@@ -52,7 +52,7 @@ def running(
 def served(service: Service, log: Path) -> Iterator[tuple[int, str]]:
     """The process id and address of a service under uvicorn with one worker; `log` receives warnings."""
     url = f"http://127.0.0.1:{(port := free_port())}"
-    # -P, -S: the service finds what its paths hold, and nothing else of the virtual environment.
+    # With -P and -S the service finds what is on its paths, and nothing else of the virtual environment.
     command = [sys.executable, "-P", "-S", "-B", "-m", "uvicorn", f"{service.module}:app", "--port", str(port)]
     options = ["--log-level", "warning", "--no-access-log"]
     with running([*command, *options], service.folder, service.python_environment, url, log) as pid:

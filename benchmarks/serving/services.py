@@ -39,19 +39,19 @@ class Service:
 
     @property
     def python_environment(self) -> dict[str, str]:
-        """The environment of an interpreter that is to find the service."""
+        """The environment variables with which an interpreter finds the service."""
         return {**self.environment, "PYTHONPATH": ":".join(map(str, self.paths))}
 
 
 def checkout_service(**settings: str) -> Service:
-    """The function as the checkout has it, with the whole virtual environment and these settings."""
+    """The function from the checkout, with the whole virtual environment and these settings."""
     bundles = ROOT / BUNDLES
     environment = {**os.environ, "BUNDLES": str(bundles), **settings}
     return Service("handler.app", (ROOT, Path(sysconfig.get_path("purelib"))), environment, bundles)
 
 
 def built_service() -> Service:
-    """The function as `make build` packs it, with what the template sets; raises SystemExit where it is not built."""
+    """The function as `make build` packs it, with what the template sets; raises SystemExit if it is not built."""
     if not (ARTIFACT / BUNDLES).is_dir():
         raise SystemExit(f"{ARTIFACT} is not built; run `make build`")
     environment = declared_environment(ARTIFACT.parent / "template.yaml") | {"BUNDLES": str(ARTIFACT / BUNDLES)}
@@ -61,11 +61,12 @@ def built_service() -> Service:
 def compared_services(function: Service, folder: Path) -> dict[str, Service]:
     """Each service by its name, in the order of a round; `folder` receives links to their packages.
 
-    Each sees the standard library, the function's own packages and those it needs, nothing else of the virtual
-    environment (XGBoost would import scikit-learn and pandas if it found them), and this repository's modules. Beside a
-    function from the checkout, whose path is the whole environment, a service that lacks a package fails all the same.
+    A service sees the standard library, the function's packages, the packages that it needs itself and this
+    repository's modules, but nothing else of the virtual environment (XGBoost would import scikit-learn and pandas if
+    it found them). The same holds if the function is from the checkout, and itself sees the whole environment: a
+    service that lacks a package still fails.
     """
-    # A service's process writes no .pyc.
+    # Compiled here, because a service's process writes no .pyc.
     compileall.compile_dir(Path(__file__).parent, quiet=1)
     services = {"ours": function}
     shared = function.paths if function.folder == ARTIFACT else (link(folder / "web", WEB),)
@@ -89,7 +90,7 @@ def required(names: Iterable[str]) -> list[Distribution]:
 
 
 def link(folder: Path, names: Iterable[str]) -> Path:
-    """The folder, into which distributions and all they require are linked, as if installed there alone."""
+    """Link distributions and all they require into a new folder, as if only they were installed there; returns it."""
     folder.mkdir()
     for package in required(names):
         for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
@@ -99,15 +100,15 @@ def link(folder: Path, names: Iterable[str]) -> Path:
 
 
 def megabytes(names: Iterable[str]) -> float:
-    """The size on disk of distributions with all they require, their .pyc included; their commands lie outside."""
+    """The size in MB of distributions with all they require, including their .pyc files but not their commands."""
     files = (file for package in required(names) for file in package.files or () if ".." not in file.parts)
     listed = {Path(str(file.locate())) for file in files}
-    # uv compiles after it has written the list of files.
+    # uv compiles after it has written the list of files, which therefore has no .pyc.
     compiled = {Path(cache_from_source(str(path))) for path in listed if path.suffix == ".py"}
     return sum(path.stat().st_size for path in listed | compiled if path.is_file()) / 1e6
 
 
 def folders_mb(function: Service) -> dict[str, float]:
-    """What each service weighs unzipped: ours as `make build` counts it (du -sb), others by their packages."""
+    """The unzipped size of each service in MB: ours as `make build` counts it (du -sb), others by their packages."""
     ours = sum(path.lstat().st_size for path in (function.folder, *function.folder.rglob("*"))) / 1e6
     return {"ours": ours} | {name: megabytes((*WEB, *packages)) for name, packages in PACKAGES.items()}

@@ -1,8 +1,8 @@
 """Speed and weight of the function beside an empty one, XGBoost's Python package, and joblib + pandas: `make bench`.
 
-Everything is measured turn by turn, so that a slow moment of the machine weighs on all. The server side stays on one
-core, the client side on another where there is one. Files are in the page cache: the time Lambda takes to fetch an
-artifact is not here.
+The services are measured in turn, so that a slow moment of the machine affects all of them. The server stays on one
+core, the client on another if there is one. Files are in the page cache: the time that Lambda takes to fetch an
+artifact is not included.
 """
 
 import json
@@ -29,7 +29,7 @@ from benchmarks.serving.workloads import BATCHED, EXPLAINED, REFUND, TRANSACTION
 from benchmarks.tables import SCORERS, date_of
 from training.run.files import BUNDLES
 
-# Many short rounds: a shared machine changes its speed within seconds.
+# Many short rounds, because the speed of a shared machine changes within seconds.
 SIZES = {
     "cold_rounds": (21, 1),
     "warm_rounds": (21, 1),
@@ -37,7 +37,7 @@ SIZES = {
     "load_rounds": (11, 1),
     "load_seconds": (3, 1),
 }
-# A batch has few calls, too few for percentiles.
+# Dividing the calls by the size of a batch would leave too few for percentiles.
 LEAST_CALLS = 20
 
 
@@ -47,9 +47,9 @@ def measure(function: Service, options: Namespace) -> Samples:
     with TemporaryDirectory() as name, pinned(CLIENT_CORE):
         folder = Path(name)
         services = compared_services(function, folder)
-        # First, because it finds out whether the answers agree.
+        # This comes first, because it checks that the services' answers agree.
         measure_warm(services, options.warm_rounds, options.calls, samples)
-        if options.smallest:  # the others start in the same way, and take seconds
+        if options.smallest:  # the others start in the same way, and take seconds each
             services = {name: services[name] for name in ("ours", "echo")}
         measure_cold(services, options.cold_rounds, folder / "emulator.log", samples)
         measure_load(services, options.load_rounds, options.load_seconds, folder, samples)
@@ -59,7 +59,7 @@ def measure(function: Service, options: Namespace) -> Samples:
 
 
 def measure_warm(services: Mapping[str, Service], rounds: int, calls: int, samples: Samples) -> None:
-    """The latencies of processes that have started, which are called as Lambda calls them, and their memory then."""
+    """Measure the latencies of started processes, called as Lambda calls them, and their memory afterwards."""
     with ExitStack() as stack:
         event = TRANSACTION.event()
         processes = {name: stack.enter_context(FunctionProcess(service, event)) for name, service in services.items()}
@@ -79,7 +79,7 @@ def measure_warm(services: Mapping[str, Service], rounds: int, calls: int, sampl
 
 
 def check_answers(processes: Mapping[str, FunctionProcess], workload: Workload) -> None:
-    """Raise SystemExit where ours and another scoring service give a request different probabilities."""
+    """Raise SystemExit if the scoring services give the same request different probabilities."""
     answers = {}
     for name in set(workload.services) - {"echo"}:
         body = json.loads(processes[name].call([workload.event()], 1).answer["body"])
@@ -89,7 +89,7 @@ def check_answers(processes: Mapping[str, FunctionProcess], workload: Workload) 
 
 
 def measure_cold(services: Mapping[str, Service], rounds: int, log: Path, samples: Samples) -> None:
-    """What a start takes in AWS's Runtime Interface Emulator and in a process of its own, then the memory after it."""
+    """Measure a start in AWS's Runtime Interface Emulator and in a process of its own, and the memory after it."""
     event = TRANSACTION.event()
     for turn in tqdm(range(rounds), unit="cold round"):
         for name in in_turn(services, turn):
@@ -121,14 +121,14 @@ def artifact_fact(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, keep it, and end with an error where a budget is exceeded."""
+    """Measure, print the table, keep it, and end with an error if a budget is exceeded."""
     options = options_of("serving.speed", __doc__, SIZES, arguments)
     samples = measure(checkout_service() if options.smallest else built_service(), options)
     models = {name: Booster(model_file=ROOT / BUNDLES / name / "model.ubj") for name in SCORERS}
     report = {
         "machine": machine(),
         "effort": {size: getattr(options, size) for size in SIZES},
-        # On their number the times depend.
+        # The times depend on the number of trees.
         "trees": {name: model.num_boosted_rounds() for name, model in models.items()},
         "rows": rows_of(samples),
     }

@@ -1,9 +1,10 @@
-"""What would have passed, on the flagged test rows of the shipped scorers: `python -m benchmarks.serving.whatif`.
+"""Whether what "would have passed" passes, on the shipped scorers' test rows: `python -m benchmarks.serving.whatif`.
 
-Some fields are declared changeable. Each change that is told is sent again, and must leave the band. Then a grid is
-tried: per field the thresholds of its own feature, the values on either side of them, and values drawn between the
-percentiles of the training rows, which also reach the thresholds of the features that are computed from it; of two
-fields all pairs of some of these. Nothing on it that is nearer may leave the band.
+Some fields are declared changeable. Each change that the function suggests for a flagged row is applied and scored
+again, and must leave the band. Then a grid of changes is tried. For one field, it has the thresholds of the field's own
+feature, the values on either side of them, and values drawn between the percentiles of the training rows, which also
+reach the thresholds of features computed from the field. For two fields, it has all pairs of some of these values. No
+change on the grid that is nearer than the suggested one may leave the band.
 """
 
 import json
@@ -35,13 +36,13 @@ CHANGEABLE = {
     "transaction": ("amount_usd", "gas_price", "avg_tx_value", "chain"),
     "refund": ("amount", "refunds", "years_active"),
 }
-# Flagged rows of each scorer; of these, those of which pairs are tried; values of each of two fields; drawn values.
+# Flagged rows per scorer; how many of them try pairs; values of each field of a pair; drawn values per field.
 SIZES = {"rows": (1_000, 3), "pairs": (40, 3), "values": (40, 4), "drawn": (200, 20)}
 BANDS = ("approve", "review", "block")
 
 
 def changeable_scorer(name: str, folder: Path) -> Scorer:
-    """A shipped scorer some of whose fields may change."""
+    """A shipped scorer with some fields declared changeable."""
     contract = json.loads((ROOT / BUNDLES / name / MANIFEST).read_text())["contract"]
     for field in CHANGEABLE[name]:
         contract["fields"][field]["changeable"] = True
@@ -50,7 +51,7 @@ def changeable_scorer(name: str, folder: Path) -> Scorer:
 
 
 def flagged_rows(scorer: Scorer, n_rows: int) -> Iterator[tuple[BaseModel, Scored]]:
-    """The first flagged rows of the test window, with their past."""
+    """The first flagged rows of the test window, as requests with the features of their past, and their results."""
     rows = pd.read_parquet(ROOT / BUILD / scorer.bundle.scorer / "rows" / "test.parquet")
     for request in parsed_requests(rows, scorer.contract, scorer.request_model):
         if (scored := scorer.score(request)).is_flagged:
@@ -61,7 +62,7 @@ def flagged_rows(scorer: Scorer, n_rows: int) -> Iterator[tuple[BaseModel, Score
 
 
 def grid(scorer: Scorer, thresholds: Sequence[float], name: str, draw: np.random.Generator, n_drawn: int) -> list[Any]:
-    """Values of a field: its thresholds, those beside them, and drawn ones."""
+    """The values of a field: its thresholds, the values on either side of them, and drawn ones; or its categories."""
     field, place = scorer.contract.fields[name], list(scorer.contract.columns).index(name)
     if field.type == "category":
         return list((scorer.bundle.features.labels[place] or ())[1:])
@@ -81,7 +82,7 @@ def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: AN
 
 
 def changed(request: BaseModel, changes: Mapping[str, Any]) -> BaseModel:
-    """A request with other values."""
+    """A copy of a request with changed values."""
     copy = request.model_copy()
     vars(copy).update(changes)
     return copy
@@ -93,10 +94,10 @@ def leaves(before: Scored, after: Scored) -> bool:
 
 
 class Grids:
-    """The values that are tried, and what is nearer than a change that was told."""
+    """The values that are tried, and the count of changes that are nearer than a suggested one."""
 
     def __init__(self, scorer: Scorer, n_drawn: int) -> None:
-        """Draw them."""
+        """Draw the values of each changeable field."""
         draw = np.random.default_rng(1)
         thresholds = sum_of(trees_of(scorer.bundle.booster.model_json())).thresholds()
         columns = list(scorer.contract.columns)
@@ -109,7 +110,7 @@ class Grids:
     def nearer(
         self, request: BaseModel, scored: Scored, distance_of_answer: float, n_fields: int, most: int = 0
     ) -> tuple[int, int]:
-        """How many changes of so many fields were tried, and how many nearer ones leave the band."""
+        """How many changes of `n_fields` fields were tried, and how many nearer ones leave the band."""
         n_tried = n_nearer = 0
         for names in combinations(self.values, n_fields):
             grids = [self.values[name] for name in names]
@@ -128,7 +129,7 @@ class Grids:
 
 
 def measured(name: str, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What was told of a scorer's flagged rows, whether it holds, and how long it took."""
+    """The changes suggested for a scorer's flagged rows, whether they hold, and how long they took."""
     with TemporaryDirectory() as folder:
         scorer = changeable_scorer(name, Path(folder))
         whatif, grids = WhatIf(scorer), Grids(scorer, sizes["drawn"])
@@ -161,7 +162,7 @@ def measured(name: str, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def whatif_table(report: Mapping[str, Any]) -> str:
-    """What was told, by scorer."""
+    """The suggested changes, by scorer."""
     of = [report[name] for name in CHANGEABLE]
 
     def row(title: str, text: str) -> list[str]:
@@ -178,7 +179,7 @@ def whatif_table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Measure, print the table, and end with an error if a suggested change is wrong."""
     options = options_of("serving.whatif", __doc__, SIZES, arguments)
     report = {"machine": machine(), **{name: measured(name, vars(options)) for name in CHANGEABLE}}
     print(whatif_table(report))

@@ -1,4 +1,4 @@
-"""The kinds of request that are measured, and who answers them."""
+"""The kinds of request that are measured, and the services that answer them."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Workload:
     batch: int = 1
 
     def event(self) -> dict[str, Any]:
-        """The golden request of median probability, which is not flagged."""
+        """The event of the golden request with the median probability, which must not be flagged."""
         folder = ROOT / BUNDLES / self.scorer
         manifest = json.loads((folder / "manifest.json").read_bytes())
         cases = sorted(json.loads((folder / "golden.json").read_bytes()), key=lambda case: case["probability"])
@@ -42,7 +42,7 @@ class Workload:
 
 TRANSACTION = Workload("transaction", {percent: f"warm: transaction, p{percent}" for percent in (50, 95, 99)})
 REFUND = Workload("refund", {percent: f"warm: refund, p{percent}" for percent in (50, 99)})
-# The joblib service gives no reasons; the transaction's model has the more trees.
+# The joblib service gives no reasons.
 EXPLAINED = Workload(
     "transaction",
     {50: "warm: transaction, with every reason, p50"},
@@ -60,6 +60,6 @@ def window_rows(name: str) -> pd.DataFrame:
 
 
 def requests_with_ids(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
-    """Each row as the JSON object of a caller who gives it an id, so that outcomes can name it."""
+    """Each row as a JSON request with an id, so that outcomes can name it."""
     for request, identifier in zip(requests_of(rows, contract), rows[str(contract.id)], strict=True):
         yield request | {str(contract.id): identifier}

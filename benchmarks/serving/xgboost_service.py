@@ -1,7 +1,7 @@
-"""The function with XGBoost's Python package, and so numpy and scipy, in place of its C library.
+"""The function with XGBoost's Python package, and therefore numpy and scipy, in place of its C library.
 
-The rest is the handler's own code. This module stands for `handler.scoring.booster`, so that the C library cannot be
-loaded by any way.
+The rest is the handler's own code. This module replaces `handler.scoring.booster`, so that the C library is never
+loaded directly.
 """
 
 import sys
@@ -48,6 +48,6 @@ class Booster:
 
 sys.modules["handler.scoring.booster"] = sys.modules[__name__]
 
-from handler.app import app, handler  # noqa: E402 - only now does it find the other booster
+from handler.app import app, handler  # noqa: E402 - imported once the booster is replaced
 
 __all__ = ["app", "handler"]

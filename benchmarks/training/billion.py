@@ -6,11 +6,11 @@ from typing import Any
 from benchmarks.tables import number, table
 from benchmarks.training.stages import TRAIN, by_rows
 
-# The measured machine's.
+# The cores of the measured machine, and the threads of the fit.
 CORES = 2
 THREADS_OF_FIT = 1
 BILLION = 1_000_000_000
-# Four machines of 16 vCPUs, of which the plan uses this share: the rest of the time they wait for each other.
+# The plan: four machines of 16 vCPUs, busy for this share of the time; otherwise they wait for each other.
 MACHINES, VCPUS, EFFICIENCY = 4, 16, 0.7
 # AWS listed m7g.large, with 2 vCPUs and 8 GB, at 0.0816 USD an hour in us-east-1 in June 2026.
 USD_A_VCPU_HOUR = 0.0816 / 2
@@ -18,9 +18,9 @@ STEPS = ("prepare", *TRAIN, "calibrate", "baseline", "score")
 
 
 def figures_of(report: Mapping[str, Any], step: str) -> tuple[float, float, float]:
-    """What a step takes if it grows as the rows do: hours of one core, hours on the plan's machines, bytes a row.
+    """What a step takes if it grows linearly: hours of one core, hours on the plan's machines, and bytes per row.
 
-    The bytes are those by which its memory on one machine grows with each row of the data.
+    The bytes are the growth of its memory, on one machine, with each row of the data.
     """
     rows = by_rows(report)
     few, many = sorted(rows)[-2:]

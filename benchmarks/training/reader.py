@@ -1,7 +1,8 @@
-"""The reader of CSV files beside pandas', Arrow's and DuckDB's: seconds and memory, of a file and of one four times it.
+"""The CSV readers of this project, pandas, Arrow and DuckDB: seconds and memory for a file and one four times as large.
 
-All read every cell as text, in chunks of 100,000 rows, on one core, each in a process of its own. Its processor time
-counts, without that of its imports. The others are for sound files: where a line is broken, they stop or guess.
+Each reads every cell as text, on one core, in a process of its own; in chunks of 100,000 rows, except Arrow, which
+reads blocks of its default size. Seconds are processor time without the imports. The other readers are made for sound
+files: at a broken line they stop or guess.
 """
 
 import subprocess

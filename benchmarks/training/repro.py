@@ -1,7 +1,7 @@
 """The handbook's 1.75 million rows, as a declared scorer, through `dvc repro`: `make bench-repro`.
 
-A project of its own, with this one's code and dvc.yaml, the scorer that benchmarks/quality/sets.yaml declares, and its
-file, which the environment variable BENCHMARK_DATA finds.
+It runs in a project of its own, with this project's code and dvc.yaml, and the scorer that benchmarks/quality/sets.yaml
+declares. The environment variable BENCHMARK_DATA names the folder of its file.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from benchmarks.training.step_times import step_times
 from training.run.files import BUILD
 
 SCORER = "handbook"
-# The folds of the benchmark are the handbook's own; here they are those that a user would declare.
+# `make quality` uses the handbook's own folds; these are folds that a user would declare.
 FOLDS = {"count": 4, "validate_share": 0.5, "sample": 0.2}
 SIZES = {"trials": (15, 1)}
 DVC = str(Path(sys.executable).with_name("dvc"))

@@ -1,4 +1,4 @@
-"""The steps of train and the bare fit, for `benchmarks.training.stages`: a line `begins NAME` opens each."""
+"""The steps of train and the bare fit, for `benchmarks.training.stages`; each prints a line `begins NAME` first."""
 
 import sys
 from pathlib import Path
@@ -18,12 +18,12 @@ from training.run.files import BUILD
 
 
 def begins(step: str) -> None:
-    """Print that a step begins; "" is not counted."""
+    """Print that a step begins; a step named "" is not counted."""
     print("begins", step, flush=True)
 
 
 def train(name: str, folder: Path, parameters: Model) -> None:
-    """The train stage's own functions, one after the other; then the matrix and the labels, for `bare`."""
+    """Run the train stage's own functions one after the other; then save the matrix and the labels for `bare`."""
     begins("features")
     scorer = chosen_scorer(name)
     window, catalogue = read_training(scorer, name)
@@ -43,7 +43,7 @@ def train(name: str, folder: Path, parameters: Model) -> None:
 
 
 def bare(name: str, folder: Path, parameters: Model) -> None:
-    """XGBoost alone, on a matrix in memory."""
+    """Train XGBoost alone, on a matrix in memory."""
     scorer = chosen_scorer(name)
     unfitted = build_model(parameters, scorer.contract, seed=scorer.seed)
     options = {key: value for key, value in unfitted.get_xgb_params().items() if value is not None}

@@ -1,9 +1,9 @@
 """How the stages' time and memory grow with the number of rows: `make bench-training`.
 
-Rows of the shipped transactions, drawn again under new ids, with seven further numbers, which makes sixteen features;
-the windows are the declared ones. Each stage runs as `dvc repro` runs it, as a process of its own, but for train, whose
-steps are measured one by one. Beside them, in the same run, a bare `xgboost.train` of the same parameters and threads
-on the matrix that it learned from.
+The rows are shipped transactions, drawn again under new ids, with seven further numbers, which makes 23 features; the
+windows are the declared ones, and one for calibration. Each stage runs as `dvc repro` runs it, in a process of its own,
+except train, whose steps are measured one by one. For comparison, the same run measures a bare `xgboost.train` with the
+same parameters and threads on the matrix that train learned from.
 """
 
 import shutil
@@ -38,7 +38,7 @@ Measured = dict[int, dict[str, dict[str, float]]]
 
 
 def write_rows(path: Path, n_rows: int) -> None:
-    """Write a Parquet file of so many rows, in order of time over a year, one row group after the other."""
+    """Write a Parquet file of `n_rows` rows, in order of time over a year, one row group after the other."""
     scorer = declared_scorer(SCORER, ROOT / "params.yaml")
     source = pq.read_table(ROOT / scorer.data)
     rng = np.random.default_rng(3)
@@ -60,15 +60,15 @@ def write_rows(path: Path, n_rows: int) -> None:
 
 
 def declare(path: Path) -> None:
-    """A declaration of the shipped scorer with the further numbers, and a calibration window of its own.
+    """Write a declaration of the shipped scorer with the further numbers, and with a calibration window of its own.
 
-    With very many rows that is what is advised, because it saves the fits of the blocks' models.
+    Such a window is the advice for very many rows, because it saves training the blocks' models.
     """
     yaml = YAML(typ="safe", pure=True)
     scorer = yaml.load(ROOT / "params.yaml")["scorers"][SCORER]
-    # The smallest number of rows has too few frauds for a precision with confidence.
+    # The smallest number of rows has too few frauds for the declared precision and its confidence.
     scorer["decision"] = {"recall": 0.9}
-    # Nothing is blocked.
+    # Without a threshold for blocking, the cost of an insult does not apply.
     scorer["costs"].pop("insult", None)
     scorer["fields"] |= {name: {"type": "number"} for name in MORE}
     scorer["split"]["calibrate_days"] = scorer["split"]["test_days"]
@@ -76,7 +76,7 @@ def declare(path: Path) -> None:
 
 
 def measure(n_rows: int) -> dict[str, dict[str, float]]:
-    """Each step's seconds and memory for so many rows, and the bare fit's."""
+    """Each step's seconds and memory for `n_rows` rows, including those of the bare fit."""
     steps: dict[str, dict[str, float]] = {}
 
     def run(first: str, *command: str) -> None:
@@ -106,7 +106,7 @@ def measure(n_rows: int) -> dict[str, dict[str, float]]:
 
 
 def exponent(measured: Measured, steps: tuple[str, ...]) -> float:
-    """By which power of the rows the time of some steps together grows, by least squares over all numbers of rows."""
+    """The exponent with which the total time of some steps grows with the rows, by least squares over all sizes."""
     seconds = [_taken(of, steps)[0] for of in measured.values()]
     return float(np.polyfit(np.log(list(measured)), np.log(seconds), 1)[0])
 
@@ -142,7 +142,7 @@ def training_caption(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table; with `--record` other numbers of rows stay recorded."""
+    """Measure, and print the table; with `--record`, the recorded figures for other numbers of rows are kept."""
     options = options_of("training.stages", __doc__, SIZES, arguments)
     rows = [options.rows // 10**power for power in reversed(range(options.row_counts))]
     measured = {n_rows: measure(n_rows) for n_rows in rows}

@@ -1,4 +1,4 @@
-"""Time and memory of each step of a command, whose own output says where a step begins."""
+"""Time and memory of each step of a command whose output says where a step begins."""
 
 import os
 import re
@@ -11,17 +11,17 @@ from time import perf_counter
 from benchmarks.command import ROOT
 from benchmarks.machine import family_mb, sampled
 
-# Reading the memory of a large process takes the system a while, which would be the benchmark's own load.
+# Reading the memory of a large process takes a while; more samples would add to the load that is measured.
 SAMPLE_SECONDS = 0.2
 
 
 def step_times(
     folder: Path, first: str, *command: str, marker: str = r"begins (.*)", statuses: Collection[int] = (0,)
 ) -> dict[str, dict[str, float]]:
-    """By step the seconds, and the most memory of the command and all that it started, in GB.
+    """Per step, the seconds, and the peak memory in GB of the command and all processes that it started.
 
-    A line of output that `marker` matches begins the step that its group names; a step without a name is not counted.
-    Raises SystemExit where the command ends with another status.
+    A line of output that matches `marker` begins the step that its group names; a step without a name is not counted.
+    Raises SystemExit if the command ends with a status that is not among `statuses`.
     """
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": tools}

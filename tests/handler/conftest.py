@@ -33,7 +33,7 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
 
 @pytest.fixture
 def deployment(tmp_path: Path, refund: Scorer) -> Iterator[Deployment]:
-    """A deployment with an empty store; no watcher of it is left running after the test."""
+    """A deployment with an empty store; its watcher no longer runs after the test."""
     writer, slot = FolderStoreWriter(tmp_path / "store"), Slot(refund)
     store = ObservedStore(writer)
     yield Deployment(writer, store, slot, Watcher(store, {"refund": slot}, seconds=3600))

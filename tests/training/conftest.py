@@ -86,7 +86,7 @@ scorers:
 """
 
 
-# A date, and both features of the time; the stages that such a scorer needs to be served.
+# The mini scorer with a date, and with both features of the timestamp.
 TIMED_PARAMS = PARAMS.replace(
     "    features:\n",
     "      opened:  {type: date, alias: openedOn, monotone: decreasing}\n"
@@ -95,7 +95,7 @@ TIMED_PARAMS = PARAMS.replace(
     "      days_a_visit:     {ratio: [opened, visits]}\n"
     "      weekday:          {day_of_week: at}\n",
 )
-# Keys of a card and a device, and a feature of each kind of their past; `visits` is computed where it is missing.
+# The mini scorer with keys of a card and a device, and each kind of history feature; a missing `visits` is computed.
 REMEMBERED_PARAMS = PARAMS.replace(
     "    features:\n",
     """      card:    {type: key}
@@ -118,6 +118,7 @@ REMEMBERED_PARAMS = PARAMS.replace(
       amount_to_mean: {ratio: [amount, mean_amount]}
 """,
 ).replace("split:      {test: 0.2}", "split:      {test: 0.2, label_delay_days: 2}")
+# The stages that these scorers need to be served.
 TIMED_STAGES = tuple(stage for stage in STAGES if stage != "select")
 
 
@@ -129,7 +130,7 @@ def _mini_catalogue() -> pd.DataFrame:
 
 
 def _mini_rows() -> pd.DataFrame:
-    """Rows of the mini scorer, in random order of time: frauds are dearer, faster and from fewer countries."""
+    """Rows of the mini scorer, in random order of time; frauds have higher amounts and speeds, and fewer countries."""
     rng = np.random.default_rng(20)
     is_fraud = rng.random(N_ROWS) < FRAUD_RATE
     countries = np.array(["NA", "DE", "FR", "rare"], dtype=object)
@@ -153,7 +154,7 @@ def _mini_rows() -> pd.DataFrame:
 
 
 def timed_rows() -> pd.DataFrame:
-    """The mini scorer's rows, of which frauds are of young accounts and at night, with a date in 19 of 20."""
+    """The mini scorer's rows with a date in 19 of 20; frauds have young accounts, and half of them are at night."""
     rows, rng = _mini_rows(), np.random.default_rng(3)
     is_night = (rows["is_fraud"] == 1) & (rng.random(len(rows)) < 0.5)
     at = rows["at"].where(~is_night, rows["at"].dt.floor("D") + pd.Timedelta("2h"))
@@ -162,7 +163,7 @@ def timed_rows() -> pd.DataFrame:
 
 
 def remembered_rows() -> pd.DataFrame:
-    """The mini scorer's rows with cards and devices; frauds are of few cards, and half of the rows bring no visits."""
+    """The mini scorer's rows with cards and devices; frauds share a few cards, and half of the rows have no visits."""
     rows, rng = _mini_rows().sort_values("at", ignore_index=True), np.random.default_rng(4)
     is_fraud = rows["is_fraud"] == 1
     cards = np.where(is_fraud, rng.integers(0, 8, len(rows)), rng.integers(0, 60, len(rows)))
@@ -221,11 +222,11 @@ def in_chunks(mini_scorer: ScorerDeclaration) -> Callable[..., ScorerDeclaration
 
 @dataclass(frozen=True)
 class Prepared:
-    """What prepare wrote, read back, and what it reports."""
+    """The files that prepare wrote, read back, and its report."""
 
     windows: Frames
     quarantined: pd.DataFrame
-    """Every value as the text that stands in the file, "" where there is none."""
+    """Every value as its text in the file, "" if there is none."""
     report: dict[str, Any]
 
 
@@ -247,7 +248,7 @@ def _prepared_by(tmp_path: Path) -> Callable[[Iterator[CheckedChunk], Source], P
 
 @pytest.fixture
 def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, ScorerDeclaration], Prepared]:
-    """Prepares rows that are in memory, whatever they hold, as one chunk."""
+    """Prepares rows in memory, valid or not, as one chunk."""
 
     def prepare_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> Prepared:
         is_number = time_is_number(rows[scorer.time])
@@ -262,7 +263,7 @@ def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, S
 def prepared_from(
     _prepared_by: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path, ScorerDeclaration], Prepared]:
-    """Prepares a file, or a folder of them, as the stage does; the working folder is one with an empty data/."""
+    """Prepares a file, or a folder of files, as the stage does; the working folder has an empty data/."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
 
@@ -281,7 +282,7 @@ def mini_windows(prepared: Callable[..., Prepared], mini_rows: pd.DataFrame, min
 
 @pytest.fixture
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the working folder."""
+    """An empty folder, as the working folder."""
     folder = tmp_path / "working"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -304,7 +305,7 @@ def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A small disk, which may be made larger."""
+    """Resizes a disk, of 1 MB at first, and returns its folder."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "tmpfs", str(folder), "-o", "size=1m"]
@@ -334,9 +335,9 @@ def window_of(tmp_path: Path) -> Callable[..., Window]:
 
 @pytest.fixture(scope="session")
 def dated_scorer(mini_scorer: ScorerDeclaration) -> ScorerDeclaration:
-    """The mini scorer with windows of days, labels that come two days late, and marks that small blocks can reach."""
+    """The mini scorer with windows in days, labels that come two days late, and limits that small blocks can reach."""
     split = Split(calibrate_days=10, test_days=7, label_delay_days=2)
-    # A window of seven days has some 27 frauds, which tell little.
+    # A window of seven days has only some 27 frauds, so the gate needs a wide margin.
     gate = Gate(margin=0.3, min_frauds=10)
     monitoring = Monitoring(min_rows=200, min_frauds=10)
     return mini_scorer.model_copy(update={"split": split, "monitoring": monitoring, "gate": gate})
@@ -385,7 +386,7 @@ def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
 
 
 def _run_stages(folder: Path, stages: Sequence[str]) -> dict[str, str]:
-    """What stages print, of which each runs in this process: another one would take longer to import what they need."""
+    """Run stages in this process, which saves importing what they need again, and return what each prints."""
     printed = {}
     with chdir(folder), redirect_stderr(StringIO()) as warnings:
         for stage in stages:
@@ -397,7 +398,7 @@ def _run_stages(folder: Path, stages: Sequence[str]) -> dict[str, str]:
 
 
 def _trained(place: Path, write: Callable[[Path], object], stages: Sequence[str]) -> tuple[Path, dict[str, str]]:
-    """The folder in which stages ran, and what each printed; processes that test side by side share it."""
+    """The folder in which stages ran, and what each printed; parallel test processes share it."""
     folder, output = place / "project", place / "printed.json"
     place.mkdir(exist_ok=True)
     with FileLock(place / ".lock"):
@@ -414,7 +415,7 @@ def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -
 
 
 def _trained_on(place: Path, params: str, rows: pd.DataFrame) -> Path:
-    """The folder in which the stages ran for these rows of a scorer that is declared otherwise."""
+    """The folder in which the stages ran for the mini scorer with another declaration and other rows."""
 
     def write(folder: Path) -> None:
         _write_project(folder)
@@ -426,7 +427,7 @@ def _trained_on(place: Path, params: str, rows: pd.DataFrame) -> Path:
 
 @pytest.fixture(scope="session")
 def train_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, pd.DataFrame], Path]:
-    """Trains the mini scorer in a folder of a name, by a declaration and rows: the folder in which the stages ran."""
+    """Trains the mini scorer with a declaration and rows, in a folder with a name; returns that folder."""
     return lambda name, params, rows: _trained_on(tmp_path_factory.mktemp(name), params, rows)
 
 
@@ -445,7 +446,7 @@ def remembered(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Pa
 
 @pytest.fixture(scope="session")
 def scorer(remembered: Path) -> Scorer:
-    """The packaged scorer with a history; tests of another one have a fixture of this name."""
+    """The packaged scorer with a history; tests of another scorer override this fixture."""
     return load_scorer(remembered / "build" / "bundles" / "mini")
 
 
@@ -471,7 +472,7 @@ def split_at(requests: Sequence[tuple[BaseModel, bool]], time: int) -> tuple[lis
 def run_remembered(
     remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> RunRemembered:
-    """Runs a command in a copy of that folder: what it exits with, and what it prints."""
+    """Runs a command in a copy of that folder; returns its exit status and what it prints."""
     folder = tmp_path / "workplace"
     shutil.copytree(remembered / "build", folder / "build")
     (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
@@ -528,7 +529,7 @@ def calibrated_rows(trained: Path, trained_rows: Callable[[str], pd.DataFrame], 
 
 
 def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:
-    """Rows as a stranger might bring them: frauds are dearer and faster."""
+    """Rows as a user's own file might have them; frauds have higher amounts and speeds."""
     rng = np.random.default_rng(3)
     is_fraud = rng.random(n) < fraud_rate
     times = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
@@ -548,13 +549,13 @@ def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def payments() -> Callable[..., pd.DataFrame]:
-    """Makes a stranger's rows: how many, and which share of them frauds."""
+    """Makes rows of a user's own file: a given number, of which a given share are frauds."""
     return _payments
 
 
 @pytest.fixture(scope="session")
 def inferred() -> Callable[..., Inferred]:
-    """Infers such rows, as they would come from a CSV."""
+    """Infers a declaration from such rows, read as text, as from a CSV file."""
 
     def infer_payments(n: int = 2_000, fraud_rate: float = 0.06) -> Inferred:
         text = _payments(n, fraud_rate).astype("str")
@@ -571,7 +572,7 @@ def mini_bundle(trained: Path) -> Path:
 
 @pytest.fixture
 def variant(mini_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes another sound version of the mini scorer's bundle: how its log-odds change, keys of its manifest."""
+    """Writes another sound version of the mini scorer's bundle, with changed log-odds or keys of its manifest."""
     numbers = count(1)
 
     def write(**changes: object) -> Path:
@@ -584,13 +585,13 @@ def variant(mini_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(params=["folder", "s3"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty store is: a folder that is not there yet, and a prefix of an S3 bucket."""
+    """The address of an empty store: a folder that does not exist yet, and a prefix of an S3 bucket."""
     return str(tmp_path / "store") if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/models"
 
 
 @pytest.fixture
 def store(address: str) -> FolderStoreWriter | S3StoreWriter:
-    """An empty store, of each kind."""
+    """An empty store of each kind."""
     return open_store_writer(address)
 
 
@@ -612,7 +613,7 @@ def git_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def commit(git_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:  # noqa: ARG001 - what git reads
-    """Makes a git checkout the working folder; commits a text as its one file, and returns the commit."""
+    """Commits a text as the only file of a Git checkout, which is the working folder; returns the commit."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     monkeypatch.chdir(checkout)

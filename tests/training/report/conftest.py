@@ -1,4 +1,4 @@
-"""Reports on the mini scorer, made by hand: every number is one that a test can predict."""
+"""Reports on the mini scorer, written by hand, so that a test can predict every number."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def bin_row(predicted: float, observed: float) -> dict[str, float]:
 
 @pytest.fixture(scope="session")
 def reports(mini_scorer: ScorerDeclaration) -> Reports:
-    """Reports on the mini scorer as its stages would write them, whose promise of 90 % recall was not kept."""
+    """Reports on the mini scorer as its stages would write them; the promised recall of 90 % is missed."""
     window = {
         "from": "2025-01-01T00:00:00",
         "to": "2025-02-01T12:30:00",
