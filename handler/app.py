@@ -60,10 +60,11 @@ def _started_recorder() -> Recorder | None:
         return None
     for name, slot in _slots.items():
         if slot.served.scorer.hashed_features and not _keys["predictions_key"]:
-            raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
+            raise ValueError(f"PREDICTIONS_KEY is empty, but {name} declares fields with private: hash; set a key")
         if slot.served.scorer.control and not _keys["predictions_key"]:
             logger.warning(
-                "%s has a control group, which is drawn with PREDICTIONS_KEY: without it there is none", name
+                "%s declares a control group, but PREDICTIONS_KEY is empty, so no request is let through; set a key",
+                name,
             )
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=_keys["predictions_key"])
 
@@ -78,8 +79,8 @@ def _started_history() -> "PastStore | None":
     table = SETTINGS.history_table
     if table is None and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         raise ValueError(
-            f"HISTORY is {SETTINGS.history!r}, a file, but in Lambda each environment would have a past of its own; "
-            "name a table there, such as dynamodb://fraud-history, or leave it empty"
+            f"HISTORY is {SETTINGS.history!r}, a file, but in Lambda each environment would keep a past of its own; "
+            "set it to a table, such as dynamodb://fraud-history, or leave it empty"
         )
     if table is None:
         from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - only a history in a file needs it
@@ -108,7 +109,7 @@ def _read_keys_again() -> None:
     try:
         _keys.update({name: SETTINGS.key(name) for name in KEYS})
     except ValueError:
-        logger.exception("the keys of the snapshot stay in use")
+        logger.exception("the keys could not be read again; the keys of the snapshot stay in use")
         return
     if _recorder:
         _recorder.use_key(_keys["predictions_key"])
@@ -192,7 +193,9 @@ def _warm_up() -> None:
         for case in scorer.bundle.golden[:1]:
             event = post_event(scorer.contract.route, "explain=true", json.dumps(case["request"]))
             if (status := handler(event, None)["statusCode"]) != SUCCESS:
-                raise RuntimeError(f"{scorer.contract.route} answers its own golden request with {status}")
+                raise RuntimeError(
+                    f"{scorer.contract.route} answers its own golden request with status {status}, not {SUCCESS}"
+                )
     # Everything loaded so far stays in use; the garbage collector need not scan it again.
     gc.freeze()
 

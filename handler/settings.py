@@ -29,7 +29,7 @@ def _items(text: str) -> tuple[str, ...]:
 
 def _file_or_table(address: str) -> str:
     if address.startswith(TABLE) and not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", address.removeprefix(TABLE)):
-        raise ValueError("no name of a table")
+        raise ValueError("not the name of a table")
     return address
 
 

@@ -164,7 +164,7 @@ class AwsClient:
         if code in _REFUSED_CREDENTIALS:
             self._credentials = None
             # AWS's message for this may quote the request's headers.
-            return AwsError(code, "the credentials or the clock are wrong")
+            return AwsError(code, "the credentials are invalid or expired, or the clock is wrong")
         return AwsError(code, str(answer.get("message") or answer.get("Message") or ""), answer.get("Item"))
 
     def _signed(self, operation: str, body: bytes) -> bytes:

@@ -90,7 +90,7 @@ class DynamoHistory(PastStore):
         (answer,) = self._client.call([self._reading(FINGERPRINT, b"")], CONNECT_SECONDS)
         stored = answer.get("Item", {}).get("f") if not isinstance(answer, AwsError) else None
         if stored and stored != {"B": self.fingerprint()}:
-            raise ValueError(f"HISTORY_KEY is not the one by which the keys of {self._table} were hashed")
+            raise ValueError(f"HISTORY_KEY is not the key with which {self._table} was written; set it to that key")
 
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
         """See `PastStore`. A batch asks for each key once, with CONNECTIONS calls at a time."""
@@ -238,7 +238,9 @@ class DynamoHistory(PastStore):
             # A failed condition means that another call was faster.
             errors = [error for error in errors if not (error.code == _CANCELLED and _CONDITION in str(error))]
             if errors or monotonic() >= deadline:
-                self._fail(errors[0] if errors else TimeoutError("the outcomes take too long"))
+                self._fail(
+                    errors[0] if errors else TimeoutError(f"the outcomes took longer than {BATCH_SECONDS:g} seconds")
+                )
                 return False
         return True
 
@@ -352,7 +354,7 @@ def read_item(past: EntityPast, item: Mapping[str, Any], most: int | None = None
                 past.add_fraud(state, numbers[0])
         return Item(state, len(events), int(item["v"]["N"]) if "v" in item else 0, loaded)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise StateError("an item of the table is not of this history") from error
+        raise StateError("an item of the table is not a state of this history") from error
 
 
 def shard_key(key: bytes, shard: int) -> bytes:
@@ -372,7 +374,7 @@ def united(past: EntityPast, shards: Sequence[Item]) -> State:
             [past.merged(past.empty(), item.state, loaded) if item.loaded < loaded else item.state for item in shards]
         )
     except ValueError as error:
-        raise StateError("an item of the table is not of this history") from error
+        raise StateError("an item of the table is not a state of this history") from error
 
 
 def removal(n_events: int) -> str:
@@ -413,7 +415,7 @@ def _all_given(answers: Sequence[dict[str, Any] | AwsError]) -> list[dict[str, A
         if isinstance(answer, AwsError):
             raise answer
         if answer.get("UnprocessedKeys"):
-            raise AwsError("UnprocessedKeys", "the table reads some items no more often")
+            raise AwsError("UnprocessedKeys", "the table throttled the reads of some items")
         given.append(answer)
     return given
 

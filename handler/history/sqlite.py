@@ -64,8 +64,8 @@ class SqliteHistory(PastStore):
         except sqlite3.Error as error:
             self.close()
             raise HistoryFileError(
-                f"HISTORY is {path!r}, which cannot be used: {error}; it must be a file in a folder that exists, which "
-                "this process may write, or one that this version of the function made"
+                f"HISTORY is {path!r}, which cannot be used: {error}; it must be a new file in a writable folder, or "
+                "a writable file that this version of the function created"
             ) from error
 
     def close(self) -> None:

@@ -164,26 +164,29 @@ def parse_lists(  # noqa: PLR0913, PLR0917 - what is read, and all that is check
         outer: Mapping[str, Any] = json.loads(envelope)
         content, signatures = outer["lists"], outer["signatures"]
         if lists_version(content) != version:
-            raise ListsError(f"{where} was changed: its content is version {lists_version(content)}")
+            raise ListsError(f"{where} was changed: its content has version {lists_version(content)}, not {version}")
         signed = {signature_name(public): public for public in public_keys}
         if signed and not any(
             name in signatures and is_signature(lists_statement(content), signatures[name].encode(), public)
             for name, public in signed.items()
         ):
-            raise ListsError(f"{where} is not signed by a trusted key ({', '.join(signed)})")
+            raise ListsError(f"{where} is not signed by a trusted key; it needs a valid {' or '.join(signed)}")
         file = ListFile.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "it"
-        raise ListsError(f"{where} holds no valid lists: {place}: {problem['msg']}") from error
+        place = ".".join(map(str, problem["loc"]))
+        text = f"{place}: {problem['msg']}" if place else problem["msg"]
+        raise ListsError(f"{where} is not a valid file of lists: {text}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ListsError):
             raise
-        raise ListsError(f"{where} is no file of lists") from error
+        raise ListsError(f"{where} is not a file of lists") from error
     if file.scorer != scorer:
-        raise ListsError(f"{where} has the lists of {file.scorer}; it must be those of {scorer}")
+        raise ListsError(f"{where} has the lists of {file.scorer}; it must have those of {scorer}")
     if not key:
-        raise ListsError(f"{where}: values are looked up by their hashes, for which PREDICTIONS_KEY is needed")
+        raise ListsError(
+            f"{where}: its values are hashed, but PREDICTIONS_KEY is empty; set it to the key that hashed them"
+        )
     if file.fingerprint != fingerprint(key):
         raise ListsError(f"{where}: its values were hashed with another PREDICTIONS_KEY")
     return file

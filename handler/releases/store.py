@@ -113,7 +113,9 @@ class S3Store:
             import boto3  # noqa: PLC0415 - see above
             from botocore.config import Config  # noqa: PLC0415 - as above
         except ModuleNotFoundError as error:
-            raise ValueError(f"a store at s3://{bucket} needs boto3, which Lambda has; install it here") from error
+            raise ValueError(
+                f"a store at s3://{bucket} needs boto3, which is not installed; install it (Lambda already has it)"
+            ) from error
 
         self.bucket, self.prefix = bucket, prefix
         self.client = boto3.client(
@@ -185,8 +187,9 @@ def parse_pointer(content: bytes, scorer: str, where: str) -> Pointer:
         pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, problem["loc"])) or "it"
-        raise PointerError(f"{where} is not a valid pointer: {field}: {problem['msg']}") from error
+        field = ".".join(map(str, problem["loc"]))
+        text = f"{field}: {problem['msg']}" if field else problem["msg"]
+        raise PointerError(f"{where} is not a valid pointer: {text}") from error
     if pointer.scorer != scorer:
         raise PointerError(f"{where} is the pointer of {pointer.scorer}; it must be the pointer of {scorer}")
     return pointer
@@ -213,7 +216,7 @@ def read_bundle(store: Store, scorer: str, version: str, signatures: Sequence[st
                 continue
             raise BundleError(f"{error}; the bundle is incomplete") from error
         except TooLargeError as error:
-            raise BundleError(f"{error}; a bundle may have {MAX_BYTES:,} in total") from error
+            raise BundleError(f"{error}; a bundle may have {MAX_BYTES:,} bytes in total") from error
         bytes_left -= len(contents[name])
     return contents
 

@@ -163,7 +163,7 @@ class Watcher:
         name, served = pointer.scorer, slot.served
         if pointer.lists is None:
             if served.lists:
-                logger.warning("%s: now without lists, after %s", name, served.lists.version)
+                logger.warning("%s: now serving without lists; the last ones were %s", name, served.lists.version)
             slot.served = replace(served, lists=None)
             return
         if pointer.lists in self._refused_versions[name][1]:
@@ -176,13 +176,15 @@ class Watcher:
             self._refuse(name, pointer.lists, str(error))
             return
         if served.lists and file.serial < served.lists.serial:
-            self._refuse(name, pointer.lists, f"lists {pointer.lists} are older than {served.lists.version}, in use")
+            self._refuse(
+                name, pointer.lists, f"lists {pointer.lists} are older than {served.lists.version}, which are in use"
+            )
             return
         # Prepared anew for the model's fields, which a swap may have changed.
         slot.served = replace(served, lists=Lists(pointer.lists, file, served.scorer.contract, self._lists_key))
         if served.lists is None or served.lists.version != pointer.lists:
             self._count(name, SWAPPED)
-            logger.warning("%s: now by lists %s with %d entries", name, pointer.lists, len(file.entries))
+            logger.warning("%s: now serving with lists %s (%d entries)", name, pointer.lists, len(file.entries))
 
     def _loaded(self, slot: Slot, name: str, version: str) -> Scorer | None:
         """A released version, verified; None if it is refused, which is counted and logged once."""
@@ -231,10 +233,12 @@ def load_released(
     if public_keys and not any(
         file in contents and is_signed(contents[MANIFEST], contents[file], key) for file, key in signatures.items()
     ):
-        raise BundleError(f"{where} is not signed by a trusted key ({', '.join(signatures)})")
+        raise BundleError(f"{where} is not signed by a trusted key; it needs a valid {' or '.join(signatures)}")
     bundle = parse_bundle(contents, where)
     if (bundle.scorer, bundle.version) != (name, version):
-        raise BundleError(f"{where} contains version {bundle.version} of {bundle.scorer}")
+        raise BundleError(
+            f"{where} contains version {bundle.version} of {bundle.scorer}, not version {version} of {name}"
+        )
     if promised and (changes := breaking_changes(promised, bundle.contract)):
         raise BundleError(f"{where} breaks the contract: {'; '.join(changes)}")
     return servable_scorer(bundle, where)

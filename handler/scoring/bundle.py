@@ -141,7 +141,7 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
         raise BundleError(f"{where} is damaged: its keys differ from those of format {number}")
     libraries = manifest.get("libraries", {})
     if not isinstance(libraries, dict) or not all(isinstance(version, str) for version in libraries.values()):
-        raise BundleError(f"{where} is damaged: its libraries are {libraries!r:.100}; they must be versions by name")
+        raise BundleError(f"{where} is damaged: its libraries are {libraries!r:.100}; they must map names to versions")
     if set(manifest["files"]) != set(FILES):
         names = ", ".join(sorted(manifest["files"]))
         raise BundleError(f"{where} names the files {names}; a bundle has exactly {', '.join(FILES)}")
@@ -150,7 +150,10 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise BundleError(f"{where} is damaged: it has a value that JSON does not allow ({error})") from error
     if version != manifest["version"] or canonical != content:
-        raise BundleError(f"{where} is damaged: its content has version {version}, but it says {manifest['version']!r}")
+        raise BundleError(
+            f"{where} is damaged: it is not what was written as version {manifest['version']!r}; its content has "
+            f"version {version}"
+        )
     return manifest
 
 

@@ -162,7 +162,7 @@ class Contract(Frozen):
     @model_validator(mode="after")
     def _time_is_known(self) -> Self:
         if (self.reads_time or self.history) and not self.time_key:
-            raise ValueError("a date or a feature is computed with the request's time; declare time, the key of it")
+            raise ValueError("a date or a feature is computed with the request's time; declare its key as time")
         for name, feature in self.features.items():
             if feature.time and feature.time != self.time:
                 raise ValueError(f"features.{name} reads {feature.time}; it must read the time column, {self.time}")
@@ -180,8 +180,8 @@ class Contract(Frozen):
                 raise ValueError(f"fields.{name} and history.features.{name} both have a reason; give it once")
         if twice := sorted({code for code in codes if codes.count(code) > 1}):
             raise ValueError(
-                f"the reason code {', '.join(twice)} is given more than once; a code must stand for one feature, so "
-                "that whoever is told it can be told why"
+                f"the reason code {', '.join(twice)} is given more than once; each feature needs a code of its own, "
+                "so that the code tells a customer the reason"
             )
         return self
 
@@ -191,7 +191,7 @@ class Contract(Frozen):
             self.history.check_fields(self.fields, (*self.features, *filter(None, (self.id, self.time))))
         elif self.keys:
             raise ValueError(
-                f"fields.{self.keys[0]} is a key, which a history reads; declare history, or remove the field"
+                f"fields.{self.keys[0]} is a key, which only a history reads; declare history, or remove the field"
             )
         if not self.columns:
             raise ValueError(
@@ -321,7 +321,7 @@ class Reason(BaseModel):
     field: str | None = None
     value: float | str | None = None
     contribution: Annotated[
-        float | None, Field(description="log-odds added to (or, negative, taken from) the fraud risk")
+        float | None, Field(description="added to the log-odds of fraud; negative if it lowers the risk")
     ] = None
     sentence: Annotated[str | None, Field(description="for the analyst")] = None
     code: Annotated[str | None, Field(description="for the customer, with text")] = None
@@ -359,7 +359,9 @@ class WouldPass(BaseModel):
     probability: float | None = None
     band: Band | None = None
     sentence: str
-    complete: Annotated[bool | None, Field(description="false where the search ended before all was tried")] = None
+    complete: Annotated[bool | None, Field(description="false if the search ended before every change was tried")] = (
+        None
+    )
 
 
 def answer_model(
@@ -383,9 +385,9 @@ def answer_model(
         "list": (Listed | None, None),
     }
     if has_bands:
-        verdict["band"] = Annotated[Band, Field(description="what is to be done with the request")], ...
+        verdict["band"] = Annotated[Band, Field(description="what to do with the request")], ...
     if any(field.changeable for field in contract.fields.values()):
-        described = Field(description="of a flagged request, with whatif=true only")
+        described = Field(description="only for a flagged request, with whatif=true")
         optional["whatif"] = Annotated[WouldPass | None, described], None
     if has_score:
         text = "2 % of the legitimate requests have 900 or more, 10 % have 600 or more"

@@ -231,7 +231,7 @@ class EntityPast:
         separate them, because `as_of` is not a midnight in UTC, at which tiles of every step begin.
         """
         if as_of % DAY and self.earliest(live) < as_of:
-            raise ValueError("the state may have events before the time, which is no midnight in UTC")
+            raise ValueError("the time must be midnight in UTC, because the state may have events before it")
         state = self.unpack(self.pack(base))
         for time, identifier in zip(live.id_times, live.ids, strict=True):
             _remember(state, time, identifier)

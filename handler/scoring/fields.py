@@ -91,11 +91,15 @@ class DeclaredField(Frozen):
         if self.changeable and self.type not in CHANGEABLE_TYPES:
             raise ValueError(f"changeable is for {', '.join(CHANGEABLE_TYPES)}; the type here is {self.type}")
         if self.reason and self.type in UNLEARNED_TYPES:
-            raise ValueError(f"reason is for what the model reads, and a field of type {self.type} is no feature")
+            raise ValueError(
+                f"a field of type {self.type} may not have a reason, because the model does not read it; remove reason"
+            )
         if self.type == "audit" and self.required:
-            raise ValueError("an audit field may not be required: callers need not know it, and the model never does")
+            raise ValueError(
+                "an audit field may not be required: callers may not know it, and the model never reads it"
+            )
         if self.private == "hash" and self.type not in STRING_TYPES:
-            raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; of a {self.type} it must be omit")
+            raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; for a {self.type} it must be omit")
         return self
 
     @property

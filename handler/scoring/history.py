@@ -63,7 +63,7 @@ def duration_text(duration: str) -> str:
 
 def _checked_duration(value: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,6}[smhd]", value):
-        raise ValueError(f"must be a whole number and s, m, h or d, such as 10m, 24h or 30d; it is {value!r}")
+        raise ValueError(f"must be a whole number followed by s, m, h or d, such as 10m, 24h or 30d; it is {value!r}")
     return value
 
 
@@ -138,8 +138,8 @@ class HistoryFeature(Frozen):
                 raise ValueError(f"over is {self.over}; it must be from 5m to 90d")
             if self.window % self.step:
                 raise ValueError(
-                    f"over is {self.over}, which moves in steps of {self.step // MINUTE:,} minutes; it must be a "
-                    "multiple of that"
+                    f"over is {self.over}; it must be a multiple of {self.step // MINUTE:,} minutes, the steps in "
+                    "which its window moves"
                 )
         return self
 
@@ -173,8 +173,8 @@ class History(Frozen):
             ttl, shards = self.entities[feature.entity].ttl, self.entities[feature.entity].shards
             if feature.take == "since_first" and shards > 1:
                 raise ValueError(
-                    f"features.{name}.take is since_first, but {feature.entity} has shards: {shards}, of which none "
-                    "can tell when the others forgot it; remove shards, or take since_last"
+                    f"features.{name}.take is since_first, but {feature.entity} has shards: {shards}, and no shard "
+                    "knows when the others forgot the entity; remove shards, or take since_last"
                 )
             if feature.over and feature.window > seconds_of(ttl):
                 raise ValueError(
@@ -199,8 +199,8 @@ class History(Frozen):
         read |= {str(feature.field) for feature in self.features.values() if feature.take == "seen"}
         if changing := sorted(name for name in read if name in fields and fields[name].changeable):
             raise ValueError(
-                f"fields.{changing[0]} is changeable, and the history looks up what is known of its value: nobody can "
-                "tell what another one would lead to; remove changeable there"
+                f"fields.{changing[0]} is changeable, but the history looks up only the value that was sent, so the "
+                "result for another value is unknown; remove changeable"
             )
         for name, entity in self.entities.items():
             if unknown := sorted(set(entity.keys) - set(keys)):
@@ -212,7 +212,10 @@ class History(Frozen):
             if name in reserved:
                 raise ValueError(f"history.features.{name}: {name} is used twice; every name must be used once")
             if name in fields and name not in numbers:
-                raise ValueError(f"history.features.{name} computes a number; fields.{name} is a {fields[name].type}")
+                raise ValueError(
+                    f"history.features.{name} computes a number, but fields.{name} is a {fields[name].type}; "
+                    "declare a numeric type"
+                )
             if feature.field == name:
                 raise ValueError(f"history.features.{name} reads itself; let it read another field")
             readable = numbers if feature.take in MEASURES else keys

@@ -269,7 +269,7 @@ def servable_scorer(bundle: Bundle, where: str) -> Scorer:
         batch = to_json(scorer.answers(requests, explain=True))
         single = to_json([scorer.answer(request, explain=True) for request in requests])
     except Exception as error:
-        raise BundleError(f"{where} scores its golden requests and cannot answer them: {error!r}") from error
+        raise BundleError(f"{where} can score its golden requests but cannot answer them: {error!r}") from error
     if batch != single:
         raise BundleError(f"{where} answers its golden requests differently in a batch than one by one")
     return scorer
@@ -290,7 +290,7 @@ def load_scorers(folder: Path) -> dict[str, Scorer]:
     """
     folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not folders:
-        raise BundleError(f"{folder} contains no bundle; `make train` makes them, or set BUNDLES to their folder")
+        raise BundleError(f"{folder} contains no bundle; run `make train`, or set BUNDLES to the folder that has them")
     scorers: dict[str, Scorer] = {}
     for path in folders:
         scorer = load_scorer(path)
@@ -343,15 +343,20 @@ def _warn_of_other_reasons(scorer: Scorer, where: str) -> None:
         return
     case = next((case for case in bundle.golden if "contributions" in case), None)
     if case is None:
-        raise BundleError(f"{where} has no golden contributions; nothing tells whether XGBoost {version} computes them")
+        raise BundleError(
+            f"{where} has no golden contributions, so nothing shows whether XGBoost {version} computes the same ones "
+            f"as {bundle.trained_with}; train it again with this version"
+        )
     contributions = bundle.booster.contributions([scorer.vector(scorer.golden_request(case))])[0][:-1]
     try:
         worst = max(abs(value - expected) for value, expected in zip(contributions, case["contributions"], strict=True))
     except (TypeError, ValueError) as error:
-        raise BundleError(f"{where}: its golden contributions are no {len(contributions)} numbers") from error
+        raise BundleError(
+            f"{where}: its golden contributions must be a list of {len(contributions)} numbers"
+        ) from error
     if worst > 10**-CONTRIBUTION_DIGITS:
         logger.warning(
-            "%s was trained with XGBoost %s: %s gives the same probabilities, but contributions that differ by up to "
-            "%.3g, so that its reasons may differ; train it again with this version",
-            *(where, bundle.trained_with, version, worst),
+            "%s was trained with XGBoost %s; XGBoost %s computes the same probabilities, but contributions that differ "
+            "by up to %.3g, so its reasons may differ; train it again with XGBoost %s",
+            *(where, bundle.trained_with, version, worst, version),
         )

@@ -62,7 +62,7 @@ def seconds_of_time(value: object, now: float) -> float:
         )
     if seconds < EARLIEST_SECONDS:
         raise PydanticCustomError(
-            "time_before_1900", "The time is before 1900; send that of the event itself, or leave it out"
+            "time_before_1900", "The time is before 1900; send the time of the event, or leave it out"
         )
     return float(seconds)
 
@@ -86,16 +86,14 @@ def date_annotation(time: str) -> Any:  # noqa: ANN401 - as above
                 "date_parsing", "Input should be a date in ISO 8601, such as 2026-11-28 or 2026-11-28T18:05:00Z"
             )
         if seconds < EARLIEST_SECONDS:
-            raise PydanticCustomError(
-                "date_before_1900", "The date is before 1900, as no date of an event is; leave an unknown date out"
-            )
+            raise PydanticCustomError("date_before_1900", "The date is before 1900; if it is unknown, leave it out")
         # If the time itself was refused, there is nothing to compare with.
         latest = request.data.get(time)
         if latest is not None and seconds > latest + LEEWAY_SECONDS:
             raise PydanticCustomError(
                 "date_after_the_request",
-                "The date is after the request's time; send one of an event before it, with its offset if it is not "
-                "UTC, or leave it out",
+                "The date is after the request's time; send an earlier one, with its offset if it is not UTC, or leave "
+                "it out",
             )
         return seconds
 

@@ -36,7 +36,7 @@ TOLERANCE = 1e-3
 
 NOT_TRIED = {
     "changes": [],
-    "sentence": "no change was found until the search ended early; not every one was tried",
+    "sentence": "the search ran out of time before it found a change; not every change was tried",
     "complete": False,
 }
 
@@ -121,7 +121,7 @@ class WhatIf:
             if nearest:
                 answer = self._found(values, scored, nearest.fields, nearest.changes, nearest.result)
                 if not is_complete:
-                    answer["sentence"] += "; a smaller change may exist, because the search ended early"
+                    answer["sentence"] += "; a smaller change may exist, because the search ran out of time"
                 return answer if is_complete else answer | {"complete": False}
             if not is_complete:
                 return NOT_TRIED.copy()

@@ -51,7 +51,7 @@ async def _receive_all(receive: Any) -> bytes | bytearray:  # noqa: ANN401 - ASG
     if len(body) > SETTINGS.max_body_bytes:
         raise _too_large()
     if message["type"] == "http.disconnect":
-        raise HTTPException(400, "the connection ended before the body did")
+        raise HTTPException(400, "the connection was closed before the whole body arrived")
     return body
 
 

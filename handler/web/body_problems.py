@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 _UTF_16 = "the body is UTF-16 or UTF-32; send UTF-8"
 _FORM = "the body is a form; send JSON"
-_COMPRESSED = "the body is compressed; send it as it is, or as gzip with the header content-encoding: gzip"
+_COMPRESSED = "the body is compressed; send it uncompressed, or as gzip with the header content-encoding: gzip"
 # The first bytes of bodies that are not JSON in UTF-8: gzip; zip, zstd, zlib; byte order marks; markup; base64 of JSON.
 _BEGINNINGS = (
     ((b"\x1f\x8b",), "the body is gzip without content-encoding; send the header content-encoding: gzip"),

@@ -28,7 +28,8 @@ _EXPLAIN = {
 _WHATIF = {
     "name": "whatif",
     "in": "query",
-    "description": "of a flagged request the smallest change of a changeable field, or of two, that would have passed",
+    "description": "for a flagged request, include the smallest change of one or two changeable fields with "
+    "which it would have passed",
     "schema": {"type": "boolean", "default": False},
 }
 
@@ -36,7 +37,7 @@ _WHATIF = {
 _READER = {
     "name": "reader",
     "in": "query",
-    "description": "for whom the reasons are: analyst (sentences), customer (codes and texts without numbers) or "
+    "description": "whom the reasons are for: analyst (sentences), customer (codes and texts without numbers) or "
     "auditor (the contributions of all features)",
 }
 
@@ -113,7 +114,7 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
         "/outcomes",
         _placeholder,
         response_model=Recorded,
-        summary="Report the outcomes of requests by their ids; of several of an id one counts, by source and time",
+        summary="Report the outcomes of requests by their ids; if one has several, source and time decide which counts",
         **operation,
     )
 
@@ -134,7 +135,7 @@ def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
         _placeholder,
         response_model=list[answer],  # type: ignore[valid-type]  # made at run time
         summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
-        description=f"With explain=true, as many requests as have {MAX_REASONS:,} reasons together.",
+        description=f"With explain=true, a batch may have at most {MAX_REASONS:,} reasons in total.",
         **_operation(name, batch, parameters),
     )
 

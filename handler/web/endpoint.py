@@ -86,7 +86,7 @@ class ScoreEndpoint:
         # Checked before the history is asked, so that a request that is refused leaves nothing there.
         whatif = _whatif_of(served.scorer) if options.whatif else None
         if options.reader == "customer" and not served.scorer.contract.customer_reasons:
-            text = "This scorer declares no reason for customers; ask for the analyst's"
+            text = "This scorer declares no reasons for customers; use reader=analyst"
             raise refusal("query", text, "no_customer_reason", "reader")
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
@@ -150,9 +150,7 @@ def _warned(answers: Sequence[dict[str, Any]], unanswered: Sequence[Sequence[str
     """The answers, with a warning if features are missing because no store answered."""
     for answer, names in zip(answers, unanswered, strict=True):
         if names:
-            text = (
-                f"the history did not answer, so that {', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
-            )
+            text = f"the history did not answer, so {', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
             answer.setdefault("warnings", []).append({"field": names[0], "value": None, "sentence": text})
     return answers
 
@@ -290,6 +288,6 @@ def _whatif_of(scorer: Scorer) -> "WhatIf":
         scorer.whatif = WhatIf(scorer)
     whatif: WhatIf = scorer.whatif
     if not whatif.names:
-        text = "This scorer declares no changeable field, so that nobody can say what would have passed"
+        text = "This scorer declares no changeable fields, so there is no what-if; leave whatif out"
         raise refusal("query", text, "no_changeable_field", "whatif")
     return whatif

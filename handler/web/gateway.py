@@ -117,7 +117,9 @@ def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -
         # A HEAD request reads the same resource as a GET request.
         is_asked = scope["method"] == method or (scope["method"], method) == ("HEAD", "GET")
         if is_asked and (path == begin or path.startswith(f"{begin}/")) and begin not in route:
-            raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
+            raise BadEventError(
+                f"{own} must be called through its own route; send the path exactly as it is written here"
+            )
 
 
 @cache

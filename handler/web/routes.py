@@ -61,7 +61,7 @@ def create_app(
     async def model(request: Request) -> Response:
         scorer = request.path_params["scorer"]
         if scorer not in slots:
-            raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(slots))}")
+            raise HTTPException(404, f"there is no scorer {scorer!r}; the scorers are {', '.join(sorted(slots))}")
         return _json(slots[scorer].served.scorer.bundle.manifest)
 
     app = FastAPI(

@@ -167,7 +167,7 @@ def test_a_models_card_has_contract_and_metrics(client: TestClient) -> None:
     assert 0.5 < card["metrics"]["roc_auc"] < 1
     unknown = client.get("/models/unknown")
     assert unknown.status_code == 404
-    assert re.fullmatch(r"there is no scorer 'unknown'; there are .*refund.*", unknown.json()["detail"])
+    assert re.fullmatch(r"there is no scorer 'unknown'; the scorers are .*refund.*", unknown.json()["detail"])
 
 
 def test_the_documents_examples_work(client: TestClient) -> None:

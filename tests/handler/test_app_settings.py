@@ -268,7 +268,7 @@ def hashing(tmp_path: Path) -> dict[str, str]:
 
 def test_a_field_to_be_hashed_needs_a_key(load_app: LoadApp, hashing: dict[str, str]) -> None:
     """Without a key the hashes could be looked up; the function does not start unless it records nothing."""
-    rule = "PREDICTIONS_KEY is empty; refund declares fields private: hash, which need a key"
+    rule = "PREDICTIONS_KEY is empty, but refund declares fields with private: hash; set a key"
     with pytest.raises(ValueError, match=f"^{rule}$"):
         load_app(**hashing)
     assert load_app(**{**hashing, "PREDICTIONS": ""}).app
@@ -323,7 +323,7 @@ def test_a_version_that_fails_its_own_request_does_not_start(
 ) -> None:
     """It never gets any traffic."""
     monkeypatch.setattr(Scorer, "answer", lambda *_, **__: {}["model"])
-    with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with 500$"):
+    with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with status 500, not 200$"):
         load_app()
 
 

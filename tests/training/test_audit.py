@@ -144,7 +144,7 @@ def test_records_from_before_the_declaration(scorer: Scorer, tmp_path: Path) -> 
         (
             "max_length: 8}",
             "max_length: 8, reason: {code: R1, text: 'Where you live.'}}",
-            "reason is for what the model reads, and a field of type audit is no feature",
+            "a field of type audit may not have a reason, because the model does not read it; remove reason",
         ),
         ("amount_per_visit: {", "region: {", "region is used twice"),
         ("entity: null", "entity: region", "entity is region, which is also a field; a model must not see it"),
@@ -172,7 +172,7 @@ def test_a_reason_code_stands_for_one_feature(tmp_path: Path) -> None:
         "{type: count}", f"{{type: count, {reason}}}"
     )
     params.write_text(text)
-    with pytest.raises(StageError, match="the reason code R1 is given more than once; a code must stand for one"):
+    with pytest.raises(StageError, match="the reason code R1 is given more than once; each feature needs"):
         declared_scorer("mini", params)
 
 

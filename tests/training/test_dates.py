@@ -131,7 +131,7 @@ def test_each_request_of_a_batch_has_its_own_time(client: TestClient) -> None:
         (lambda now: {"at": (now + timedelta(minutes=6)).isoformat()}, "at", "The time is more than 5 minutes ahead"),
         (lambda now: {"openedOn": (now + timedelta(days=1)).isoformat()}, "openedOn", "The date is after the request"),
         (lambda _: {"openedOn": "2025-03-09", "at": NIGHT}, "openedOn", "The date is after the request's time; send"),
-        (lambda _: {"openedOn": "1899-12-31"}, "openedOn", "The date is before 1900, "),
+        (lambda _: {"openedOn": "1899-12-31"}, "openedOn", "The date is before 1900; "),
     ],
 )
 def test_bad_input_is_a_422(

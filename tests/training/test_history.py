@@ -265,7 +265,7 @@ def unanswered(client: TestClient) -> None:
     assert answer.status_code == 200
     sentence = next(warning["sentence"] for warning in answer.json()["warnings"] if "history" in warning["sentence"])
     assert sentence == (
-        "the history did not answer, so that visits, mean_amount, most_amount, idle, devices, known_device, card_risk, "
+        "the history did not answer, so visits, mean_amount, most_amount, idle, devices, known_device, card_risk, "
         "pair_count are missing"
     )
     assert {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}["visits"] is None
@@ -445,9 +445,13 @@ def test_golden_cases_have_a_past(scorer: Scorer) -> None:
 
 EXAMPLES = "1s, 10s, 1m or 5m; it is "
 REFUSALS = [
-    ("over: 24h}", "over: 25h}", "over is 25h, which moves in steps of 360 minutes; it must be a multiple of that"),
+    (
+        "over: 24h}",
+        "over: 25h}",
+        "over is 25h; it must be a multiple of 360 minutes, the steps in which its window moves",
+    ),
     ("over: 24h}", "over: 91d}", "over is 91d; it must be from 5m to 90d"),
-    ("over: 24h}", "over: 1w}", "must be a whole number and s, m, h or d, such as 10m, 24h or 30d; it is '1w'"),
+    ("over: 24h}", "over: 1w}", "must be a whole number followed by s, m, h or d, such as 10m, 24h or 30d; it is '1w'"),
     ("take: since_last}", "take: since_last, over: 7d}", "take: since_last has no over"),
     ("take: mean, field: amount, over: 7d}", "take: mean, over: 7d}", "take: mean needs field"),
     ("take: mean, field: amount", "take: mean, field: country", "take: mean needs a numeric field: "),
@@ -488,7 +492,7 @@ REFUSALS = [
     (
         "[card, device], ttl: 30d}\n      features:\n",
         "[card, device], ttl: 30d, shards: 4}\n      features:\n        age: {entity: both, take: since_first}\n",
-        "history.features.age.take is since_first, but both has shards: 4, of which none can tell when the others ",
+        "history.features.age.take is since_first, but both has shards: 4, and no shard knows when the others ",
     ),
     ("idle:         ", "amount_to_mean: ", "amount_to_mean is used twice"),
     *(
@@ -499,7 +503,7 @@ REFUSALS = [
         )
         for text in ("7s", "4m", "10m", "1h", "1d")
     ),
-    ("warmup_days: 3", "resolution: 1w", "history.resolution: must be a whole number and s, m, h or d"),
+    ("warmup_days: 3", "resolution: 1w", "history.resolution: must be a whole number followed by s, m, h or d"),
 ]
 
 

@@ -158,7 +158,7 @@ def test_batch_scoring_goes_by_the_lists_of_the_store(
     rows = mini_rows.sample(300, random_state=1)
     rows.to_parquet(workplace.folder / "rows.parquet", index=False)
     arguments = ("mini", "rows.parquet", "scored.parquet", "--reasons")
-    assert "for which PREDICTIONS_KEY is needed" in str(workplace.run(score, *arguments))
+    assert "PREDICTIONS_KEY is empty; set it to the key that hashed them" in str(workplace.run(score, *arguments))
     monkeypatch.setattr(score, "SETTINGS", SETTINGS.model_copy(update={"predictions_key": KEY.encode()}))
     assert workplace.run(score, *arguments) is None
     assert "decided by lists" in capsys.readouterr().out

@@ -199,7 +199,7 @@ def test_what_aws_says_of_a_signature_is_not_told() -> None:
     refused = (400, {"__type": "x#InvalidSignatureException", "message": quoted})
     with service(refused) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
         (problem,) = ours.call([("GetItem", b"{}")], 5.0)
-    assert str(problem) == "InvalidSignatureException: the credentials or the clock are wrong"
+    assert str(problem) == "InvalidSignatureException: the credentials are invalid or expired, or the clock is wrong"
 
 
 def test_a_connection_that_the_service_closed_is_opened_again() -> None:

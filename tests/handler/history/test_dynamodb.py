@@ -377,7 +377,9 @@ def test_another_secret_stops_the_start(history: DynamoHistory, table: FaultyTab
         other.connect()
         HistoryTable("past", SECRET, history._client).check_key()  # noqa: SLF001 - the same connections
         history.connect()
-        with pytest.raises(ValueError, match=r"^HISTORY_KEY is not the one by which the keys of past were hashed$"):
+        with pytest.raises(
+            ValueError, match=r"^HISTORY_KEY is not the key with which past was written; set it to that key$"
+        ):
             other.connect()
         with pytest.raises(StageError, match=r"^HISTORY_KEY is not the one with which "):
             HistoryTable("past", b"another secret", other._client).check_key()  # noqa: SLF001 - as above
@@ -438,7 +440,7 @@ def test_more_shards_lose_nothing(history: DynamoHistory) -> None:
     ("most", "error"),
     [
         (Units(0, 99), "ProvisionedThroughputExceededException: too often"),
-        (Units(99, 0), "UnprocessedKeys: the table reads some items no more often"),
+        (Units(99, 0), "UnprocessedKeys: the table throttled the reads of some items"),
     ],
 )
 def test_a_throttled_shard_is_no_past(most: Units, error: str, caplog: pytest.LogCaptureFixture) -> None:

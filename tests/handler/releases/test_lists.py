@@ -169,7 +169,7 @@ def test_lists_are_swapped_like_a_bundle(
     deployment.look()
     assert deployment.slot.served.lists
     assert deployment.slot.served.lists.version != first.version
-    assert any("now by lists" in message and "with 2 entries" in message for message in caplog.messages)
+    assert any("now serving with lists" in message and "(2 entries)" in message for message in caplog.messages)
 
 
 def test_expired_entries_are_left_out_of_the_next_version(lists: ListStore) -> None:
@@ -202,16 +202,16 @@ def test_damaged_lists_are_refused_and_the_former_stay(deployment: Deployment, l
     content = json.loads(sound["lists"])
     content["entries"][0]["list"] = "allow"
     for damaged, message in (
-        (json.dumps(sound | {"lists": json.dumps(content)}).encode(), "was changed: its content is version"),
-        (json.dumps(sound).encode()[:-9], "is no file of lists"),
-        (b"[]", "is no file of lists"),
+        (json.dumps(sound | {"lists": json.dumps(content)}).encode(), "was changed: its content has version"),
+        (json.dumps(sound).encode()[:-9], "is not a file of lists"),
+        (b"[]", "is not a file of lists"),
     ):
         written(deployment, damaged, "0123456789ab")
         assert message in deployment.watcher.refused["refund"]
         assert deployment.slot.served.lists
         assert deployment.slot.served.lists.version == version
     for change, message in (
-        ({"scorer": "transaction"}, "has the lists of transaction; it must be those of refund"),
+        ({"scorer": "transaction"}, "has the lists of transaction; it must have those of refund"),
         ({"fingerprint": fingerprint(OTHER_KEY)}, "its values were hashed with another PREDICTIONS_KEY"),
         ({"entries": [content["entries"][0] | {"value": "a-17"}]}, "entries.0.value: String should match pattern"),
         ({"entries": [content["entries"][0] | {"list": "maybe"}]}, "entries.0.list: Input should be"),
@@ -221,7 +221,7 @@ def test_damaged_lists_are_refused_and_the_former_stay(deployment: Deployment, l
         with pytest.raises(ListsError, match=message):
             parse_lists(as_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), KEY)
     text = json.dumps(content)
-    with pytest.raises(ListsError, match="for which PREDICTIONS_KEY is needed"):
+    with pytest.raises(ListsError, match="PREDICTIONS_KEY is empty; set it to the key that hashed them"):
         parse_lists(as_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), b"")
 
 
@@ -254,7 +254,9 @@ def test_what_is_signed_was_signed_before(deployment: Deployment, tmp_path: Path
     own = ListStore(deployment.writer, "refund", KEY, (public,))
     own.write(lambda _: [entry("block", "a-17")], "signed", str(path))
     ListStore(deployment.writer, "refund", KEY).write(lambda _: [entry("allow", "a-17")], "forged")
-    with pytest.raises(StageError, match=r"is not signed by a trusted key .* REPLACE=yes with FILE writes all of them"):
+    with pytest.raises(
+        StageError, match=r"is not signed by a trusted key; .* REPLACE=yes with FILE writes all of them"
+    ):
         own.write(lambda before: [*before, entry("block", "a-99")], "another", str(path))
     pointer, _ = own.replace([entry("block", "a-17")], "from the table", str(path))
     assert own.read()[0] == pointer.lists

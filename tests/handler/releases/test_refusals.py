@@ -220,8 +220,8 @@ def test_an_unsigned_version_is_refused(deployment: Deployment, trusted: Sequenc
     """The reason names each file that would have made it valid."""
     version = deployment.promote(shift=0.5)
     watcher = look_with_keys(deployment, *trusted)
-    names = ", ".join(map(file_name, trusted))
-    reason = f"{deployment.store}/refund/bundles/{version} is not signed by a trusted key ({names})"
+    names = " or ".join(map(file_name, trusted))
+    reason = f"{deployment.store}/refund/bundles/{version} is not signed by a trusted key; it needs a valid {names}"
     assert watcher.refused["refund"] == reason
     assert deployment.served_version != version
 
@@ -244,7 +244,7 @@ def test_a_wrong_signature_is_refused(
     folder = deployment.folder(version)
     (folder / name).write_bytes(signature_of((folder / MANIFEST).read_bytes()))
     watcher = look_with_keys(deployment, KEY)
-    assert watcher.refused["refund"].endswith(f"is not signed by a trusted key ({file_name(KEY)})")
+    assert watcher.refused["refund"].endswith(f"is not signed by a trusted key; it needs a valid {file_name(KEY)}")
     assert deployment.served_version != version
 
 

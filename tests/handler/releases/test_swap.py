@@ -105,7 +105,7 @@ def test_a_failure_is_logged_once_while_it_stays_the_same(
     deployment.look(3)
     missing, garbage = caplog.messages
     assert missing == f"refund: {path} is missing; still serving {refund.version}"
-    assert garbage.startswith(f"refund: {path} is not a valid pointer: it: Invalid JSON")
+    assert garbage.startswith(f"refund: {path} is not a valid pointer: Invalid JSON")
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
 
 

@@ -52,8 +52,8 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     [
         ({"format": FORMAT + 1}, f"has format {FORMAT + 1}; this code reads formats 3 and {FORMAT}"),
         ({"format": [4]}, r"has format \[4\]; this code reads formats 3 and"),
-        ({"libraries": ["xgboost"]}, r"its libraries are \['xgboost'\]; they must be versions by name"),
-        ({"libraries": {"xgboost": 3}}, r"its libraries are \{'xgboost': 3\}; they must be versions by name"),
+        ({"libraries": ["xgboost"]}, r"its libraries are \['xgboost'\]; they must map names to versions"),
+        ({"libraries": {"xgboost": 3}}, r"its libraries are \{'xgboost': 3\}; they must map names to versions"),
         (
             {"files": {**HASHES, "../other.json": "0"}},
             r"names the files \.\./other.json, .*; a bundle has exactly",

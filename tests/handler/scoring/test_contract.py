@@ -117,7 +117,7 @@ def test_an_invalid_value_is_refused_by_name(body: str, field: str, problem: str
         *(
             (
                 {"type": kind, "private": "hash"},
-                f"private: hash is for category, text, key, audit; of a {kind} it must be omit",
+                f"private: hash is for category, text, key, audit; for a {kind} it must be omit",
             )
             for kind in ("number", "money", "count", "flag", "date")
         ),
@@ -145,8 +145,8 @@ def test_a_field_that_contradicts_itself_is_refused(keys: dict[str, Any], messag
         ({"features": {"c": {}}}, "exactly one of ratio, product"),
         ({"features": {"c": {"ratio": ("a", "a"), "product": ("a", "a")}}}, "exactly one of ratio, product"),
         ({"features": {"c": {"ratio": ("a", "a"), "hour_of_day": "at"}}, "time": "at"}, "exactly one of ratio"),
-        ({"fields": DATE}, "computed with the request's time; declare time"),
-        ({"features": {"c": {"hour_of_day": "at"}}}, "computed with the request's time; declare time"),
+        ({"fields": DATE}, "computed with the request's time; declare its key as time"),
+        ({"features": {"c": {"hour_of_day": "at"}}}, "computed with the request's time; declare its key as time"),
         (
             {"features": {"c": {"day_of_week": "then"}}, "time": "at"},
             r"features\.c reads then; it must read the time column, at",

@@ -342,7 +342,7 @@ def test_events_that_cannot_be_told_apart_are_not_merged(drawn: list[Any], cut: 
     as_of = rows[min(cut, len(rows) - 1)][1].time + 1 if rows else START
     # Older events leave no trace in the live state.
     if any(rows[-1][1].time - 80 * DAY < row.time < as_of for _, row in rows) and as_of % DAY:
-        with pytest.raises(ValueError, match="no midnight"):
+        with pytest.raises(ValueError, match="must be midnight"):
             PAST.merged(PAST.empty(), added(rows), as_of)
 
 

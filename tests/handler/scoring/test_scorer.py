@@ -228,7 +228,7 @@ def test_a_bundle_that_scores_and_cannot_explain_is_refused(refund: Scorer, refe
     """Its golden cases have the right numbers, but no flagged request would have reasons."""
     broken = replace(refund.bundle, reference={**refund.bundle.reference, **reference})
     assert verified_scorer(broken, "here").version == refund.version
-    with pytest.raises(BundleError, match=r"^here scores its golden requests and cannot answer them: KeyError\("):
+    with pytest.raises(BundleError, match=r"^here can score its golden requests but cannot answer them: KeyError\("):
         servable_scorer(broken, "here")
 
 
@@ -280,17 +280,20 @@ def test_other_reasons_of_another_xgboost_are_a_warning(
     if warning is None:
         assert caplog.text == ""
     else:
-        assert f"here was trained with XGBoost 2.1.4: {library_version()} gives the same probabilities" in caplog.text
+        assert (
+            f"here was trained with XGBoost 2.1.4; XGBoost {library_version()} computes the same probabilities"
+            in caplog.text
+        )
         assert warning in caplog.text
 
 
 @pytest.mark.parametrize(
     ("contributions", "message"),
     [
-        (None, "here has no golden contributions; nothing tells whether XGBoost"),
-        ([0.5], "here: its golden contributions are no 11 numbers"),
-        (["a"] * 11, "here: its golden contributions are no 11 numbers"),
-        (7, "here: its golden contributions are no 11 numbers"),
+        (None, "here has no golden contributions, so nothing shows whether XGBoost"),
+        ([0.5], "here: its golden contributions must be a list of 11 numbers"),
+        (["a"] * 11, "here: its golden contributions must be a list of 11 numbers"),
+        (7, "here: its golden contributions must be a list of 11 numbers"),
     ],
 )
 def test_golden_contributions_that_tell_nothing_are_refused(refund: Scorer, contributions: Any, message: str) -> None:  # noqa: ANN401 - damaged
@@ -314,7 +317,7 @@ def test_another_calibration_than_the_golden_cases_is_refused(refund: Scorer, tm
 
 def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
     """The message has the folder and the command that makes bundles."""
-    with pytest.raises(BundleError, match="contains no bundle; `make train` makes them"):
+    with pytest.raises(BundleError, match="contains no bundle; run `make train`"):
         load_scorers(tmp_path)
 
 

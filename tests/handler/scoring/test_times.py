@@ -70,10 +70,7 @@ def test_a_number_is_seconds(at: float) -> None:
 
 NO_DATE = "Input should be a date in ISO 8601, such as 2026-11-28 or 2026-11-28T18:05:00Z"
 NO_TIME = "Input should be a time in ISO 8601, such as 2026-11-28T18:05:00Z, or seconds since 1970"
-AFTER = (
-    "The date is after the request's time; send one of an event before it, with its offset if it is not UTC, or leave "
-    "it out"
-)
+AFTER = "The date is after the request's time; send an earlier one, with its offset if it is not UTC, or leave it out"
 AHEAD = (
     "The time is more than 5 minutes ahead of the server's clock; send ISO 8601 with its offset from UTC, seconds "
     "(not milliseconds) since 1970, or leave it out"
@@ -88,9 +85,9 @@ AHEAD = (
         (
             {"openedOn": "1899-12-31T23:59:59Z"},
             "openedOn",
-            "The date is before 1900, as no date of an event is; leave an unknown date out",
+            "The date is before 1900; if it is unknown, leave it out",
         ),
-        ({"at": "1899-12-31"}, "at", "The time is before 1900; send that of the event itself, or leave it out"),
+        ({"at": "1899-12-31"}, "at", "The time is before 1900; send the time of the event, or leave it out"),
         ({"openedOn": "2026-11-29"}, "openedOn", AFTER),
         ({"openedOn": "2026-11-20T12:05:01Z", "at": "2026-11-20T12:00:00Z"}, "openedOn", AFTER),
         ({"at": "2026-11-28T12:06:00Z"}, "at", AHEAD),

@@ -92,7 +92,7 @@ def test_a_connection_that_ends_early_is_refused() -> None:
         return messages.pop(0)
 
     messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    with pytest.raises(HTTPException, match="ended before the body did"):
+    with pytest.raises(HTTPException, match="closed before the whole body arrived"):
         asyncio.run(read_body({"headers": []}, receive))
 
 

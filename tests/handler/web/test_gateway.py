@@ -260,7 +260,9 @@ def test_what_has_a_route_of_its_own_comes_by_that(
     assert answer["statusCode"] == status
     if status == 400:
         assert usual != 400
-        assert body_of(answer)["detail"].endswith("has a route of its own; send the path as it stands there")
+        assert body_of(answer)["detail"].endswith(
+            "must be called through its own route; send the path exactly as it is written here"
+        )
 
 
 @pytest.mark.parametrize("gateway", ["rest_api"])

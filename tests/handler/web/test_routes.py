@@ -380,7 +380,7 @@ def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) 
 def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
     """The scorer has no changeable field, the batch would take too long, or the parameter is neither true nor false."""
     for api, path, body, place, message in (
-        (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable field"),
+        (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable fields"),
         (
             changing,
             f"{ROUTE}/batch?whatif=true",
@@ -473,7 +473,7 @@ def test_an_unknown_reader_is_refused(tmp_path: Path, addressed: tuple[TestClien
     client = TestClient(create_app({"refund": Slot(load_scorer(tmp_path / "silent"))}))
     for api, reader, message in (
         (addressed[0], "judge", "Input should be 'analyst', 'customer' or 'auditor'"),
-        (client, "customer", "This scorer declares no reason for customers; ask for the analyst's"),
+        (client, "customer", "This scorer declares no reasons for customers; use reader=analyst"),
     ):
         answer = api.post(f"{ROUTE}?reader={reader}", json=REQUEST)
         (problem,) = answer.json()["detail"]
