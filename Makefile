@@ -32,7 +32,7 @@ ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build
 export ARCHITECTURE BUILD_DIR
 # Begins a recipe: names those of its variables that are ignored because only the environment sets them.
-name_ignored = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environment's $(filter $(1),$(IGNORED)): type it behind make ($(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
+name_ignored = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores $(filter $(1),$(IGNORED)) from the environment: pass it as an argument (make $@ $(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
 
 # `dvc repro` runs its stages with `python`, which must be this project's and look for modules in this folder.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -64,7 +64,7 @@ endif
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
-	@echo "Variables are typed behind make; only STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY are also read from the environment."
+	@echo "Variables are arguments of make (NAME=value); only STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY are also read from the environment."
 
 train: env data  ## train and package a bundle per scorer, from nothing (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
@@ -98,10 +98,10 @@ serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [PAST=...] [ENGINE=dask]
 	@$(call name_ignored,SCORER INPUT OUTPUT REASONS VERSION PAST ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --past "$$PAST" --engine "$$ENGINE"
 
-history: env  ## what cards and accounts did: make history SCORER=... [BEFORE=2026-01-31 | LOAD=history.db | HISTORY=history.db KEY=card=4711 or DELETE=...]
+history: env  ## build, load, read or delete the history of cards and accounts: make history SCORER=... [BEFORE=2026-01-31 | LOAD=history.db | HISTORY=history.db KEY=card=4711 or DELETE=...]
 	@$(call name_ignored,SCORER BEFORE LOAD KEY DELETE)$(PYTHON) -m training.history "$$SCORER" --before "$$BEFORE" --load "$$LOAD" --history "$$HISTORY" --key "$$KEY" --delete "$$DELETE"
 
-history-check: env  ## compute again from the prediction log what a history told: make history-check SCORER=... LOG=predictions [PAST=state.parquet]
+history-check: env  ## recompute a history's features from the prediction log and compare them: make history-check SCORER=... LOG=predictions [PAST=state.parquet]
 	@$(call name_ignored,SCORER LOG PAST)$(PYTHON) -m training.history_check "$$SCORER" "$$LOG" --past "$$PAST" || $(END_QUIETLY)
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
@@ -113,7 +113,7 @@ promote: env  ## put a released version into production if the gate agrees: make
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
 	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
-lists: env  ## values whose requests are approved, reviewed or blocked: make lists SCORER=refund [ADD=block FIELD=... VALUE=... REASON=... EXPIRES=... | REMOVE=block FIELD=... VALUE=... | FILE=lists.csv REPLACE=yes | CLEAR=yes] [SIGNING_KEY=key.pem]
+lists: env  ## show or edit the lists of values whose requests are approved, reviewed or blocked: make lists SCORER=refund [ADD=block FIELD=... VALUE=... REASON=... EXPIRES=... | REMOVE=block FIELD=... VALUE=... | FILE=lists.csv REPLACE=yes | CLEAR=yes] [SIGNING_KEY=key.pem]
 	@$(call name_ignored,SCORER ADD REMOVE FIELD VALUE REASON EXPIRES FILE REPLACE CLEAR)$(PYTHON) -m training.lists "$$SCORER" --add "$$ADD" --remove "$$REMOVE" --field "$$FIELD" --value "$$VALUE" --reason "$$REASON" --expires "$$EXPIRES" --file "$$FILE" --replace "$$REPLACE" --clear "$$CLEAR" --signing-key "$$SIGNING_KEY"
 
 shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
@@ -122,25 +122,25 @@ shadow: env  ## score a version as the shadow of the current one: make shadow SC
 releases: env  ## list the released versions, their roles, and every pointer update
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
 
-release-card: env  ## purpose, owner, approver, what changed, of a released version: make release-card SCORER=refund [VERSION=...] [OUT=folder]
+release-card: env  ## write the card of a released version (purpose, owner, approver, changes): make release-card SCORER=refund [VERSION=...] [OUT=folder]
 	@$(call name_ignored,SCORER VERSION OUT)$(PYTHON) -m training.release card --scorer "$$SCORER" --version "$$VERSION" --out "$$OUT"
 
-documents: train  ## the OpenAPI document and the SBOM of what is packaged, without a store: make documents [SCORER=refund] [OUT=folder]
+documents: train  ## write the OpenAPI document and the SBOM of the packaged bundles, without a store: make documents [SCORER=refund] [OUT=folder]
 	@$(call name_ignored,SCORER OUT)$(PYTHON) -m training.release documents --scorer "$$SCORER" --out "$$OUT"
 
-explain: env  ## a recorded decision as it was, computed again: make explain SCORER=refund ID=r-17 LOG=predictions [OUTPUT=decision.json]
+explain: env  ## explain a recorded decision, and check that it can be recomputed: make explain SCORER=refund ID=r-17 LOG=predictions [OUTPUT=decision.json]
 	@$(call name_ignored,SCORER ID LOG OUTPUT)$(PYTHON) -m training.explain "$$SCORER" "$$LOG" --id "$$ID" --output "$$OUTPUT" || $(END_QUIETLY)
 
 agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
 	@$(call name_ignored,SCORER LOG)$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
-monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions
+monitor: env  ## say whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions
 	@$(call name_ignored,SCORER LOG)$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
-backtest: train  ## what a schedule and alarms would have caught in the past: make backtest SCORER=refund [EVERY=weeks]
+backtest: train  ## replay what scheduled and alarm-driven retraining would have caught: make backtest SCORER=refund [EVERY=weeks]
 	@$(call name_ignored,SCORER EVERY)$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
 
-retrain: env data  ## new labelled rows -> data, model, gate: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
+retrain: env data  ## add new labelled rows, retrain, and let the gate judge: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
 	@$(call name_ignored,SCORER ROWS)$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
 
 track: env  ## log the trained scorers to MLflow and align its aliases with the store
@@ -164,7 +164,7 @@ artifact: .venv-sam/.installed
 
 # The Dockerfile copies the artifact from where `make build` puts it, whatever BUILD_DIR says.
 image: override BUILD_DIR := .aws-sam/build
-image: build  ## the artifact under uvicorn as the container image fraud-scorer (needs Docker; ARCHITECTURE=arm64)
+image: build  ## build the container image fraud-scorer, which serves the artifact under uvicorn (needs Docker; ARCHITECTURE=arm64)
 	docker build --platform linux/$(subst x86_64,amd64,$(ARCHITECTURE)) --tag fraud-scorer .
 
 cost: env  ## what a deployment costs in a month, line by line: make cost [REQUESTS=1000000]
@@ -176,7 +176,7 @@ deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what ca
 lint-template: ARN := arn:aws:
 lint-template: KMS := kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 # Both check the template; checkov also checks it with every option on, because it does not evaluate conditions.
-lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
+lint-template: env .venv-sam/.installed .venv-lint/.installed  ## check the template with cfn-lint and checkov
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
 	@$(PYTHON) -m training.delivery.template build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
@@ -187,22 +187,22 @@ lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template t
 	$(CHECKOV) --file build/template.json
 
 # No linter needs the network: the package contains GitHub's schema, and zizmor skips the checks that would need it.
-lint-workflows: env .venv-lint/.installed  ## the workflows through GitHub's schema, zizmor and shellcheck
+lint-workflows: env .venv-lint/.installed  ## check the workflows with GitHub's schema, zizmor and shellcheck
 	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
 	.venv-lint/bin/zizmor --quiet --no-progress --offline --strict-collection --persona pedantic $(WORKFLOWS)/*.yml
 	@if [ -x .venv-lint/bin/shellcheck ]; then \
 	  .venv-lint/bin/shellcheck .github/scripts/*.sh .ci/run && \
 	  $(PYTHON) .github/scripts/lint_steps.py .venv-lint/bin/shellcheck $(WORKFLOWS)/*.yml; \
-	else echo "there is no shellcheck for this processor; the rest is checked"; fi
+	else echo "shellcheck is not available for this processor; the other checks are done"; fi
 
 # wrk sends requests to uvicorn; if it is missing and cannot be installed, the benchmark says so and goes on.
-bench: build .venv-runtime/.installed  ## speed and weight beside an empty function, XGBoost's package and joblib
+bench: build .venv-runtime/.installed  ## speed and size compared with an empty function, XGBoost's package and joblib
 	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing Debian's wrk"; apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk || true; \
 	fi
 	$(PYTHON) -m benchmarks.serving.speed
 
-bench-cost: build .venv-runtime/.installed  ## what a request takes of AWS, by memory size; make cost reads the record
+bench-cost: build .venv-runtime/.installed  ## what a request uses of AWS, by memory size; make cost reads the recorded report
 	$(PYTHON) -m benchmarks.serving.footprint
 
 robust: train  ## generated requests and events, four times the sustainable load, a million predictions
@@ -217,10 +217,10 @@ bench-gate: train  ## how often the promotion gate lets equal and worse challeng
 alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms
 
-bench-control: train  ## what the control group measures of what is blocked, and a year of retraining with it and without
+bench-control: train  ## the recall measured with and without a control group, and a year of retraining with and without it
 	$(PYTHON) -m benchmarks.monitoring.control
 
-bench-whatif: train  ## whether what would have passed passes, and nothing nearer would, on 2,000 flagged test rows
+bench-whatif: train  ## whether the changes suggested for 2,000 flagged test rows pass, and whether no nearer ones would
 	$(PYTHON) -m benchmarks.serving.whatif
 
 bench-history: env  ## what a history adds to a request, eight workers on one file, a table that fails, ten million rows in training
@@ -233,23 +233,23 @@ bench-monitoring: build  ## what recording and monitoring cost
 	$(PYTHON) -m benchmarks.monitoring.recording
 	$(PYTHON) -m benchmarks.monitoring.cost
 
-bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows; the reader beside pandas
+bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows; the CSV reader compared with pandas
 	$(PYTHON) -m benchmarks.training.reader
 	$(PYTHON) -m benchmarks.training.stages
 
-bench-repro: env  ## the handbook's 1.75 million rows through `dvc repro` as a declared scorer
+bench-repro: env  ## time and memory of `dvc repro` on the handbook's 1.75 million rows (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.training.repro
 
 backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.monitoring.backtests
 
-bench-automl: env data .venv-automl/.installed  ## make try beside AutoGluon and plain XGBoost, ten minutes a set (BENCHMARK_DATA)
+bench-automl: env data .venv-automl/.installed  ## make try compared with AutoGluon and plain XGBoost, ten minutes a set (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality.race
 
-quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
+quality: train  ## published benchmarks compared with this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality.published
 
-lock:  ## resolve requirements*.in anew into hash-pinned files
+lock:  ## resolve requirements*.in to the latest versions, in hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy
 	$(COMPILE) requirements-model.in -o requirements-model.lock --no-deps
 	$(COMPILE) requirements.in -o requirements.lock $$(sed -n 's/^\([a-z]\)/--no-emit-package \1/p' requirements-model.in)
@@ -259,14 +259,14 @@ lock:  ## resolve requirements*.in anew into hash-pinned files
 clean:  ## remove what was built; data, environments and DVC's cache stay
 	rm -rf build .aws-sam
 
-env: $(VENV)/.installed  ## the Python environment of training and tests
+env: $(VENV)/.installed  ## install the Python environment of training and tests
 
 # DVC works without Git if it is configured so. The commit is then unknown, and training/run/provenance.py says why.
-data: env  ## pull data/ from the DVC remote, or synthesise it where there is none
+data: env  ## pull data/ from the DVC remote, or synthesise it if there is none
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
 	  ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm; \
 	elif ! grep -qs no_scm .dvc/config.local; then \
-	  echo "this folder is no Git repository that Git can read: DVC goes on without it, and models name no commit"; \
+	  echo "Git cannot read a repository here: DVC works without Git, and models do not record a commit"; \
 	  dvc config --local core.no_scm true; \
 	fi
 	@if [ ! -e data ]; then \
@@ -274,7 +274,7 @@ data: env  ## pull data/ from the DVC remote, or synthesise it where there is no
 	  else \
 	    $(PYTHON) -m training.synthesize || exit 1; \
 	    output=$$(dvc commit data.dvc 2>&1 </dev/null) || { echo "$$output" >&2; case "$$output" in *"changed stage"*) \
-	        echo "data.dvc pins other data than the synthetic ones, and there is no DVC remote to pull them from" >&2;; esac; \
+	        echo "data.dvc pins data other than the synthetic data, and no DVC remote is configured to pull them from" >&2;; esac; \
 	      rm -rf data; exit 1; }; \
 	  fi; \
 	fi
@@ -310,7 +310,7 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "python3 has no pip: installing Debian's python3-pip"; \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-pip || exit 1; python=/usr/bin/python3; \
-	  else echo "uv is missing and python3 has no pip to get it: install uv, or run 'apt-get install python3-pip'" >&2; exit 1; fi; \
+	  else echo "uv is missing and python3 has no pip to install it with: install uv, or run 'apt-get install python3-pip'" >&2; exit 1; fi; \
 	fi; \
 	$$python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --require-hashes --target .uv -r $<
 	@touch $@

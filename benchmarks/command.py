@@ -26,8 +26,12 @@ def options_of(
             "--only", nargs="+", choices=parts, default=list(parts), metavar="PART", help=", ".join(parts)
         )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--record", action="store_true", help="keep the report in reports/, for README.md and docs/")
-    mode.add_argument("--smallest", action="store_true", help="a few calls, no budgets: enough to see that it runs")
+    mode.add_argument(
+        "--record", action="store_true", help="write the report to reports/, from which README.md and docs/ are filled"
+    )
+    mode.add_argument(
+        "--smallest", action="store_true", help="run on a few rows and calls, without budgets, to see that it works"
+    )
     options = parser.parse_args(arguments)
     if options.smallest:
         vars(options).update({size: smallest for size, (_, smallest) in sizes.items()})

@@ -133,7 +133,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"[\d.]+ MB unzipped of Lambda's": partial(_of, "serving.json", artifact_fact),
     r"Monitoring [\d,]+ predictions .* of memory": partial(_of, "monitoring.json", monitoring_fact),
     r"`make bench-training` on [\d-]+, .* of .*(?=:)": partial(_of, "training.json", training_caption),
-    r"The features' time grows with the power .* both were equal": partial(
+    r"The features' time grows with the power .* entity events": partial(
         _of, "history_training.json", history_training_fact
     ),
     r"`make bench-repro`: the handbook's .* GB": partial(_of, "repro.json", repro_fact),
@@ -190,7 +190,7 @@ def faults(pages: Sequence[str]) -> list[str]:
             for name in sorted(set(TABLES) - set(marked))
         ),
         *(
-            f"no page has the sentence {pattern}; restore it, or take it out of benchmarks/pages.py"
+            f"no page has a sentence that matches {pattern}; restore it, or remove the pattern from benchmarks/pages.py"
             for pattern in FACTS
             if not re.search(pattern, text)
         ),
@@ -209,8 +209,10 @@ def main(arguments: Sequence[str]) -> None:
             if "--check" not in arguments:
                 page.write_text(content, encoding="utf-8")
     if "--check" in arguments and stale:
-        raise SystemExit(f"{', '.join(stale)} is not what the reports say; run python -m benchmarks.pages")
-    print(f"filled in: {', '.join(stale) or 'nothing had changed'}; look at the sentences around it too")
+        raise SystemExit(f"out of date with the reports: {', '.join(stale)}; run python -m benchmarks.pages")
+    print(
+        f"filled in: {', '.join(stale) or 'nothing had changed'}; check that the sentences around the tables still hold"
+    )
 
 
 if __name__ == "__main__":

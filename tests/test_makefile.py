@@ -80,7 +80,7 @@ def test_function_keeps_its_variables() -> None:
 def test_ignored_variable_is_named() -> None:
     """FORCE=... before make is ignored, with a hint to type it after; variables that a target ignores are not named."""
     printed = make("-n", "promote", "SCORER=refund", FORCE="1", TIME="%E")
-    assert "make promote ignores the environment's FORCE: type it behind make (FORCE=...)" in printed
+    assert "make promote ignores FORCE from the environment: pass it as an argument (make promote FORCE=...)" in printed
     assert "ignores" not in make("-n", "promote", "SCORER=refund", "FORCE=1", TIME="%E")
     assert "ignores" not in make("-n", "releases", FORCE="1")
 
@@ -182,7 +182,7 @@ def test_data_say_why_dvc_failed(folder: Path, message: str, *, is_other_data: b
     executable(folder / ".venv/bin/dvc", f'[ "$1" != commit ] || {{ echo "{message}" >&2; exit 1; }}')
     printed = make("data", folder=folder)
     assert message in printed
-    assert ("data.dvc pins other data than the synthetic ones" in printed) is is_other_data
+    assert ("data.dvc pins data other than the synthetic data" in printed) is is_other_data
     assert not (folder / "data").exists()
 
 
@@ -194,7 +194,7 @@ def test_dvc_is_told_where_there_is_no_git(folder: Path) -> None:
         'echo "$*" >>calls\n[ "$*" != "config --local core.no_scm true" ] || echo "no_scm = true" >.dvc/config.local',
     )
     outside = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    assert make("data", folder=folder, **outside).startswith("this folder is no Git repository that Git can read: DVC")
+    assert make("data", folder=folder, **outside).startswith("Git cannot read a repository here: DVC")
     assert make("data", folder=folder, **outside) == ""
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     assert make("data", folder=folder, **outside) == ""

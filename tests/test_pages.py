@@ -116,7 +116,7 @@ def test_a_stale_page_is_reported(
     page = tmp_path / "all.md"
     page.write_text(TABLE.sub(r"\1", TEXT), encoding="utf-8")
     monkeypatch.setattr("benchmarks.pages.PAGES", (page,))
-    with pytest.raises(SystemExit, match=r"all\.md is not what the reports say; run python -m benchmarks\.pages"):
+    with pytest.raises(SystemExit, match=r"out of date with the reports: all\.md; run python -m benchmarks\.pages"):
         main(["--check"])
     main([])
     assert "filled in: all.md" in capsys.readouterr().out

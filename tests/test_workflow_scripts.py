@@ -207,7 +207,7 @@ def test_nothing_new_is_nothing_to_propose(run: Run, tmp_path: Path) -> None:
     """If the model has already learned from the monitor's rows, the run succeeds, with a notice."""
     done = run(f"{SCRIPTS}/retrain.sh", {"python": f"exit {NOTHING_NEW}"}, ROWS="", STORE="store")
     assert done.returncode == 0
-    assert "::notice::every one of the new rows is in the data already" in done.stdout
+    assert "::notice::all new rows are already in the data" in done.stdout
     assert (tmp_path / "output").read_text() == "verdict=none\n"
 
 
@@ -236,7 +236,7 @@ def test_a_retraining_is_proposed(
     assert calls[4].endswith("--draft") == (report is not AGREED)
     assert ("- it flags more than 1.5 times as much" in done.stdout.splitlines()[:5]) == (report is REFUSAL)
     assert "| Path | Metric |" in done.stdout
-    assert ("close and reopen it" in done.stdout) == (is_tested == "false")
+    assert ("Close and reopen it" in done.stdout) == (is_tested == "false")
     log = ["git", "log", "--all", "--max-count=1", "--name-only", "--format=%an: %s"]
     pushed = subprocess.check_output(log, cwd=tmp_path / "remote", text=True)
     assert pushed == "github-actions[bot]: Retrain refund: f00\n\ndata.dvc\n"
@@ -286,7 +286,7 @@ def test_every_scorer_is_promoted(refund: int, run: Run, checkout: Path, tmp_pat
     assert done.returncode == (1 if refund else 0), done.stderr
     scorers = ("transaction", "refund")
     assert called(tmp_path) == [f"make --no-print-directory promote SCORER={scorer}" for scorer in scorers]
-    assert "::notice::transaction: what is packaged is current already" in done.stdout
+    assert "::notice::transaction: the packaged version is already current" in done.stdout
     assert ("::error::refund: promote: f00 is not promoted: it flags more\n" in done.stdout) == bool(refund)
     assert "is current already" in Path(pointer.__file__).read_text()
 
@@ -307,7 +307,7 @@ def scorers_steps() -> list[dict[str, Any]]:
     return steps
 
 
-@pytest.mark.parametrize(("store", "notice"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
+@pytest.mark.parametrize(("store", "notice"), [("", "::notice::monitoring is skipped"), ("s3://store", "")])
 def test_without_settings_nothing_is_monitored(store: str, notice: str, run: Run, tmp_path: Path) -> None:
     """There is a notice, and no failure: a fork has no settings."""
     variables = {"AWS_REGION": "eu-central-1", "MONITOR_ROLE": "arn", "PREDICTION_LOG": "s3://log", "STORE": store}

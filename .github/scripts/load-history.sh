@@ -15,7 +15,7 @@ fi
 while read -r scorer data; do
   if [ -n "$scorer" ]; then
     if [ -d "$data" ]; then
-      echo "::error::$data of $scorer is a folder, in which the rows of HISTORY_ROWS would only be added to the others"
+      echo "::error::the data of $scorer, $data, are a folder: HISTORY_ROWS can only replace a single file"
       exit 1
     fi
     aws s3 cp --only-show-errors "${HISTORY_ROWS//\{scorer\}/$scorer}" "$data"

@@ -7,7 +7,7 @@ for scorer in $(.venv/bin/python -m training.declaration); do
   if output=$(make --no-print-directory promote SCORER="$scorer" 2>&1); then
     echo "$output"
   elif grep --quiet 'is current already' <<<"$output"; then
-    echo "::notice::$scorer: what is packaged is current already"
+    echo "::notice::$scorer: the packaged version is already current"
   else
     echo "$output"
     echo "::error::$scorer: $(grep '^promote: ' <<<"$output" || echo 'promote failed')"

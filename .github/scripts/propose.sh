@@ -14,10 +14,10 @@ fi
 body=$(mktemp)
 {
   cat "reports/$SCORER/retrain.md"
-  printf '\n## Metrics beside those of main\n\n'
+  printf '\n## Metrics compared with main\n\n'
   dvc metrics diff main --md
   if [ "$IS_TESTED" != true ]; then
-    printf '\nThis is not tested yet, because GitHub starts nothing for its own token: close and reopen it for that.\n'
+    printf '\nThis pull request is not tested yet, because GitHub starts no workflow for its own token. Close and reopen it to start the tests.\n'
   fi
 } >"$body"
 

@@ -19,7 +19,7 @@ case $status in
   3) verdict=refuse ;;
   5) verdict='cannot tell' ;;
   4)
-    echo "::notice::every one of the new rows is in the data already, so there is nothing to learn"
+    echo "::notice::all new rows are already in the data, so there is nothing to learn"
     echo "verdict=none" >>"$GITHUB_OUTPUT"
     exit 0
     ;;

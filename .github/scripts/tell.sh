@@ -7,7 +7,7 @@ body=$(mktemp)
 run=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID
 printf '%s\n\nThe report is an artifact of %s\n' "$(cat "reports/$SCORER/monitor.md")" "$run" >"$body"
 
-gh label create monitoring --description "What the monitor found" --force
+gh label create monitoring --description "A report of the monitor" --force
 as_table='.[] | [.number, .title] | @tsv'
 number=$(gh issue list --label monitoring --state open --limit 1000 --json number,title --jq "$as_table" |
   awk -F '\t' -v title="$title" '$2 == title && !number { number = $1 } END { print number }')

@@ -97,7 +97,7 @@ def table_units(name: str, rows: int) -> dict[str, float]:
                 at_half = client.written, client.read
             history.exchange([scorer.past.events(scorer.request_model.model_validate(request))])
         if history.n_failed:
-            raise RuntimeError(f"{history.n_failed} requests had no answer")
+            raise RuntimeError(f"the history did not answer {history.n_failed} requests; it must answer all")
     counted = len(table) - half
     return {
         "writes": (client.written - at_half[0]) / counted,

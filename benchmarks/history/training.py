@@ -93,11 +93,14 @@ def history_training_table(report: Mapping[str, Any]) -> str:
     """Seconds, memory and speed by number of rows."""
     sizes = by_rows(report)
     rows = [
-        ["to read the rows, and to number their texts", *(f"{of['read']:.1f} s" for of in sizes.values())],
-        ["to compute the features", *(f"{of['features']:.1f} s" for of in sizes.values())],
-        ["memory, at most", *(f"{of['GB']:.2f} GB" for of in sizes.values())],
-        ["entity events a second and core", *(number(of["events a second"]) for of in sizes.values())],
-        ["of the fold, one by one, on a sample", *(number(of["folded events a second"]) for of in sizes.values())],
+        ["reading the rows and encoding text keys as integers", *(f"{of['read']:.1f} s" for of in sizes.values())],
+        ["computing the features", *(f"{of['features']:.1f} s" for of in sizes.values())],
+        ["peak memory", *(f"{of['GB']:.2f} GB" for of in sizes.values())],
+        ["entity events a second per core", *(number(of["events a second"]) for of in sizes.values())],
+        [
+            "the same by the fold, one event at a time, on a sample",
+            *(number(of["folded events a second"]) for of in sizes.values()),
+        ],
     ]
     return table([f"`make bench-history` on {date_of(report)}", *(f"{n_rows:,} rows" for n_rows in sizes)], rows)
 
@@ -107,8 +110,8 @@ def history_training_fact(report: Mapping[str, Any]) -> str:
     sizes = by_rows(report)
     n_folded = sum(of["folded"] for of in sizes.values())
     features, together = exponent(sizes, "features"), exponent(sizes, "read", "features")
-    powers = f"The features' time grows with the power {features:.2f} of the rows, with reading {together:.2f}"
-    return f"{powers}; on {n_folded:,} entity events both were equal"
+    powers = f"The features' time grows with the power {features:.2f} of the rows ({together:.2f} with reading)"
+    return f"{powers}; the fold agrees on {n_folded:,} entity events"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -123,9 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{history_training_table(report)}\n{history_training_fact(report)}")
     last, power = sizes[options.rows], exponent(sizes, "features")
     figures = {
-        f"{last['events a second']:,.0f} events/s, at least {LEAST_EVENTS:,}": last["events a second"] < LEAST_EVENTS,
-        f"exponent {power:.2f}, at most {MOST_EXPONENT}": power > MOST_EXPONENT,
-        f"{last['GB']:.2f} GB, at most {MOST_GB}": last["GB"] > MOST_GB,
+        f"{last['events a second']:,.0f} entity events/s, at least {LEAST_EVENTS:,}": last["events a second"]
+        < LEAST_EVENTS,
+        f"the time grows with the exponent {power:.2f}, at most {MOST_EXPONENT}": power > MOST_EXPONENT,
+        f"{last['GB']:.2f} GB of memory, at most {MOST_GB}": last["GB"] > MOST_GB,
     }
     keep("history_training", report, options, [figure for figure, is_beyond in figures.items() if is_beyond])
 

@@ -93,14 +93,17 @@ def workers_table(report: Mapping[str, Any]) -> str:
     """What the workers did together."""
     milliseconds = report["milliseconds"]
     rows = [
-        ["workers, each a process", str(report["workers"])],
-        ["requests a second, together, as fast as they can", f"{report['unpaced a second']:,.0f}"],
-        [f"at {report['percent']} % of that", f"{report['requests'] / report['seconds']:,.0f}"],
-        ["a request: median, 99th percentile", f"{number(milliseconds['p50'])} ms, {number(milliseconds['p99'])} ms"],
-        [f"of {report['requests']:,} requests without an answer of the history", f"{report['unanswered']:,}"],
-        ['of these because the file was "locked"', f"{report['locked']:,}"],
+        ["worker processes", str(report["workers"])],
+        ["requests a second of all workers at full speed", f"{report['unpaced a second']:,.0f}"],
         [
-            f"of {report['states']:,} states other than the fold of the answered requests, in any byte",
+            f"requests a second when paced at {report['percent']} % of that",
+            f"{report['requests'] / report['seconds']:,.0f}",
+        ],
+        ["a request: median, 99th percentile", f"{number(milliseconds['p50'])} ms, {number(milliseconds['p99'])} ms"],
+        [f"of {report['requests']:,} requests, how many the history did not answer", f"{report['unanswered']:,}"],
+        ['how many of these because the file was "locked"', f"{report['locked']:,}"],
+        [
+            f"of {report['states']:,} states, how many differ in any byte from the fold of the answered requests",
             f"{report['different']:,}",
         ],
     ]
@@ -112,10 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of("history.workers", __doc__, SIZES, arguments)
     report = {"machine": machine(), **measure(options)}
     print(workers_table(report))
-    excesses = [f"{report[what]} {what}, at most 0" for what in ("unanswered", "locked") if report[what]]
+    faults = {"unanswered": "were unanswered", "locked": "found the file locked"}
+    excesses = [f"{report[what]} requests {fault}, at most 0" for what, fault in faults.items() if report[what]]
     # This figure is meaningful even in the smallest run.
     if report["different"]:
-        raise SystemExit(f"{report['different']} of {report['states']} states are not those of the fold")
+        raise SystemExit(
+            f"{report['different']} of {report['states']} states differ from the fold of the answered requests"
+        )
     keep("history_workers", report, options, excesses)
 
 

@@ -101,7 +101,7 @@ def alarms_table(report: Mapping[str, Any]) -> str:
 
 def _detected(drift: Mapping[str, Any], draws: int) -> str:
     if drift["requests"] is None:
-        return f"not noticed in {draws} draws"
+        return f"not detected in {draws} draws"
     return f"{drift['state']} in {drift['draws']} of {draws} draws, after {drift['requests']:,} requests"
 
 
@@ -119,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report |= {name: measure(name, options) for name in sorted(names)}
     print(alarms_table(report))
     excesses = [
-        f"{name}: {report[name]['false_alarms'][level]:.1%} of windows without drift end in {level}"
+        f"{name}: {report[name]['false_alarms'][level]:.1%} of windows without drift end in {level}, "
+        f"at most {ALLOWED[level]:.0%}"
         for name in names
         for level in LEVELS
         if report[name]["false_alarms"][level] > ALLOWED[level]

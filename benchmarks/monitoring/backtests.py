@@ -162,9 +162,9 @@ def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
     cells = {"weeks replayed": str(replay["weeks"])}
     for name, total in totals.items():
         low, high = total["recall_at_frozen_alerts_interval"]
-        cells[f"{name}: equal alerts"] = f"{total['recall_at_frozen_alerts']:.3f} ({low:.3f} to {high:.3f})"
+        cells[f"{name}: recall at equal alerts"] = f"{total['recall_at_frozen_alerts']:.3f} ({low:.3f} to {high:.3f})"
     for name, total in totals.items():
-        cells[f"{name}: as set: recall, alerts"] = f"{total['recall']:.3f}, {total['alerts']:,}"
+        cells[f"{name}: recall and alerts at its own threshold"] = f"{total['recall']:.3f}, {total['alerts']:,}"
     for name, total in totals.items():
         cost = f"{total['cost']:,.0f}" if "cost" in total else "not declared"
         cells[f"{name}: cost, USD"] = cost
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except AbsentError as error:
         print(f"the handbook is left out: {error}")
         if options.record:
-            raise SystemExit("nothing is recorded without it") from error
+            raise SystemExit("nothing is recorded without the handbook") from error
     print(backtests_table(report))
     if "handbook" in report:
         print(estimates_fact(report))

@@ -139,15 +139,15 @@ def control_table(report: Mapping[str, Any]) -> str:
     names = [name for name in SCORERS if name in report]
     of = [report[name] for name in names]
     rows = [
-        ["frauds, requests to be blocked", *(f"{each['frauds']:,}, {each['blocked']:,}" for each in of)],
-        ["recall in truth", *(f"{each['recall']:.1%}" for each in of)],
-        ["measured without a control group", *(_measured(each["without"]) for each in of)],
+        ["frauds, requests that the model blocks", *(f"{each['frauds']:,}, {each['blocked']:,}" for each in of)],
+        ["true recall", *(f"{each['recall']:.1%}" for each in of)],
+        ["recall measured without a control group", *(_measured(each["without"]) for each in of)],
     ]
     for share in SHARES:
         groups = [each["shares"][f"{share:g}"] for each in of]
         rows.append(
             [
-                f"with one of {share:.0%}: requests in it, mean, width of the interval, how often it holds the truth",
+                f"with a control group of {share:.0%}: its requests, mean recall, width and coverage of the interval",
                 *(
                     f"{group['requests']:.1f}, {group['recall']:.1%}, {group['width']:.1%}, {group['within']:.1%}"
                     for group in groups
@@ -181,7 +181,14 @@ def retraining_table(report: Mapping[str, Any]) -> str:
                 f"{sum(period['is_new'] for period in periods):.0f} of {len(periods)}",
             ]
         )
-    headings = ["of what the models learn", "average precision", "difference", "recall", "frauds blocked", "new models"]
+    headings = [
+        "labels that the models learn from",
+        "average precision",
+        "difference",
+        "recall",
+        "frauds blocked",
+        "new models",
+    ]
     return table(headings, rows)
 
 

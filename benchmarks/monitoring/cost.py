@@ -107,7 +107,7 @@ def _n_outcomes(workplace: Path) -> int:
     """How many outcomes the monitor read; raises SystemExit if it could not use every record."""
     counts = json.loads((workplace / REPORTS / SCORER / "monitor.json").read_text())["counts"]
     if set(counts) != {"predictions", "outcomes"}:
-        raise SystemExit(f"the monitor could not use all that the recorder wrote: {counts}")
+        raise SystemExit(f"the monitor could not use every record in the log: {counts}")
     return int(counts["outcomes"])
 
 

@@ -149,7 +149,7 @@ def autogluon_version() -> str:
     folders = [str(path) for path in AUTOML.glob("lib/python*/site-packages")]
     installed = list(distributions(name="autogluon.tabular", path=folders)) if folders else []
     if not installed:
-        raise AbsentError(f"{AUTOML} is absent; `make bench-automl` installs it")
+        raise AbsentError(f"AutoGluon is not installed in {AUTOML}; `make bench-automl` installs it")
     return installed[0].version
 
 

@@ -62,8 +62,8 @@ TITLES = {
     "tuned": "chapter 5, this project's tuning alone",
     "ratios, with the best in hindsight": "five declared ratios, the best settings in hindsight",
     "ratios, tuned": "five declared ratios, this project's tuning",
-    "history, with chapter 5's": "from customer, terminal, amount and time by a history, chapter 5's settings",
-    "history, tuned": "from customer, terminal, amount and time by a history, this project's tuning",
+    "history, with chapter 5's": "features of a history of customers and terminals, chapter 5's settings",
+    "history, tuned": "features of a history of customers and terminals, this project's tuning",
 }
 
 Week = tuple[Fold, pd.DataFrame]

@@ -48,7 +48,7 @@ def windows_of(raced_set: RacedSet, labels: Labels) -> dict[str, pd.DataFrame]:
     n_before = len(rows) - len(labels)
     test = rows.iloc[n_before:].reset_index(drop=True)
     if not np.array_equal(test[raced_set.label].to_numpy(), labels):
-        raise SystemExit("the test window of make try is not the last rows of the file; the race needs the same rows")
+        raise SystemExit("the test window of make try is not the last rows of the file, which the others are tested on")
     return {"train": rows.iloc[:n_before], "test": test}
 
 

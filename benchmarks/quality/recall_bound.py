@@ -24,9 +24,9 @@ TARGET = 0.9
 # The bound promises a recall of at least TARGET on the population, for at least 95 % of the samples of calibration rows
 # drawn from it. The left-out rows are a finite set of fresh frauds, which adds noise of its own.
 FRESH = {
-    "population": "what the resamples are drawn from: the bound's promise",
-    "left-out rows": "the rows a resample left out (few frauds: noise on top)",
-    "test window": "the later test window, where the fraud has changed",
+    "population": "the rows that the resamples are drawn from, for which the bound holds",
+    "left-out rows": "the rows that a resample leaves out (few frauds, which adds noise)",
+    "test window": "the later test window, in which the fraud has changed",
 }
 POLICIES = {"bound": Decision(recall=TARGET, confidence=0.95), "plain": Decision(recall=TARGET)}
 

@@ -58,5 +58,13 @@ def resampling_table(quality: Mapping[str, Any]) -> str:
         chosen = line["gain_low"] == line["gain_high"] == 0
         measured = [f"{line['average_precision']:.3f}", "chosen" if chosen else gain]
         rows.append([line["set"], line["variant"], *measured, *(number(line[name]) for name in SHOWN)])
-    heading = ["set", "variant", "average precision", "gain", "recall at 1 % FPR", "calibration error", "recalibrated"]
+    heading = [
+        "set",
+        "variant",
+        "average precision",
+        "gain",
+        "recall at 1 % FPR",
+        "calibration error",
+        "after recalibration",
+    ]
     return table(heading, rows)

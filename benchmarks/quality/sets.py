@@ -28,13 +28,15 @@ class AbsentError(FileNotFoundError):
 def existing(path: Path, remedy: str) -> Path:
     """The path; raises AbsentError if there is no such file."""
     if not path.is_file():
-        raise AbsentError(f"{path} is absent; {remedy}")
+        raise AbsentError(f"{path} does not exist; {remedy}")
     return path
 
 
 def set_path(file: str) -> Path:
     """The path of a benchmark set's file; raises AbsentError if it does not exist."""
-    return existing(FOLDER / Path(file).name, "the environment variable BENCHMARK_DATA names its folder")
+    return existing(
+        FOLDER / Path(file).name, "set the environment variable BENCHMARK_DATA to the folder that has this file"
+    )
 
 
 def declared_set(name: str, one_in: int = 1) -> tuple[ScorerDeclaration, pd.DataFrame]:

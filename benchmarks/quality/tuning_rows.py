@@ -62,5 +62,5 @@ def tuning_rows_table(report: Mapping[str, Any]) -> str:
         ]
         for line in report["tuning_rows"]["lines"]
     ]
-    heading = ["set", "rows of the folds", "trial chosen", "chosen on half the rows", "average precision lost by that"]
+    heading = ["set", "rows in the folds", "chosen trial", "chosen on half the rows", "average precision lost on half"]
     return table(heading, rows)

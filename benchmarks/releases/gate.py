@@ -147,9 +147,9 @@ def excesses(report: Mapping[str, Any]) -> list[str]:
     for name in SCORERS:
         equal, worse = (report[name][kind]["promote"] for kind in LOSSES)
         if equal < LEAST_EQUAL:
-            sentences.append(f"{name}: {equal:.1%} of the equal challengers pass, {LEAST_EQUAL:.0%} should")
+            sentences.append(f"{name}: {equal:.1%} of the equal challengers pass, at least {LEAST_EQUAL:.0%} should")
         if worse > MOST_WORSE:
-            sentences.append(f"{name}: {worse:.1%} of the worse challengers pass, {MOST_WORSE:.0%} may")
+            sentences.append(f"{name}: {worse:.1%} of the worse challengers pass, at most {MOST_WORSE:.0%} may")
     return sentences
 
 
@@ -162,12 +162,15 @@ def gate_table(report: Mapping[str, Any]) -> str:
             ", ".join(f"{scorer[kind][name]:.1%}" for name in ("promote", "cannot tell", "refuse"))
             for scorer in scorers
         ]
-        for kind, title in (("equal", "as good"), ("worse", "two points worse"))
+        for kind, title in (("equal", "equally good challengers"), ("worse", "challengers worse by 0.02"))
     ]
     rows += [
         ["test rows, of which frauds", *(f"{scorer['rows']:,}, {scorer['frauds']:,}" for scorer in scorers)],
         ["standard error of the gain in average precision", *(number(scorer["standard_error"]) for scorer in scorers)],
-        ["frauds from which four of five equal ones pass", *(f"{scorer['frauds_needed']:,.0f}" for scorer in scorers)],
+        [
+            "frauds needed for four of five equal challengers to pass",
+            *(f"{scorer['frauds_needed']:,.0f}" for scorer in scorers),
+        ],
     ]
     return table([f"`make bench-gate` on {date_of(report)}", *SCORERS], rows)
 

@@ -149,18 +149,21 @@ def swaps_table(report: Mapping[str, Any]) -> str:
     parts = [report[name] for name in TITLES]
     rows = [
         ["requests", *(f"{part['answers']:,}" for part in parts)],
-        ["failed, or answered by no whole version", *(f"{part['failed'] + part['wrong']}" for part in parts)],
+        ["failed, or not answered as one version would", *(f"{part['failed'] + part['wrong']}" for part in parts)],
         [
-            "promotes and rollbacks; of damaged bundles",
+            "promotions and rollbacks; promotions of damaged bundles",
             *(f"{part['moves']}; {part['moves to a damaged bundle']}" for part in parts),
         ],
         [
-            "from the move to the first answer: median, most",
+            "from a pointer's update to the first answer: median, longest",
             *(_pair(part["move to first answer ms"], "median", "most") for part in parts),
         ],
-        ["a request: median, 99th percentile", *(_pair(part["request ms"], "p50", "p99") for part in parts)],
-        ["within half a second of a move", *(_pair(part["request ms during swaps"], "p50", "p99") for part in parts)],
-        ["the slowest then", *(f"{number(part['request ms during swaps']['most'])} ms" for part in parts)],
+        ["time of a request: median, 99th percentile", *(_pair(part["request ms"], "p50", "p99") for part in parts)],
+        [
+            "the same within half a second of an update",
+            *(_pair(part["request ms during swaps"], "p50", "p99") for part in parts),
+        ],
+        ["slowest request in that time", *(f"{number(part['request ms during swaps']['most'])} ms" for part in parts)],
     ]
     return table(["`make swaps`", *TITLES.values()], rows)
 

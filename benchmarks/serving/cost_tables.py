@@ -55,7 +55,7 @@ def cost_scale_table() -> str:
 def prices_table() -> str:
     """Every price with its source page."""
     rows = [[price.unit, f"{price.usd:.10f}".rstrip("0").rstrip("."), price.page] for price in PRICES.all()]
-    return table(["a", "USD", "its page"], rows)
+    return table(["unit", "USD", "source"], rows)
 
 
 def month_fact() -> str:
@@ -63,5 +63,5 @@ def month_fact() -> str:
     totals = totals_of(_lines(), with_options=False)
     arm64 = f"{totals.arm64:.2f} on arm64"
     if arm64 == f"{totals.x86_64:.2f} on arm64":
-        arm64 = "as on arm64"
+        arm64 = "the same on arm64"
     return f"A million requests in a month cost {totals.x86_64:.2f} USD (x86_64; {arm64})"

@@ -115,7 +115,7 @@ def speed_table(report: Mapping[str, Any]) -> str:
     # Without wrk, requests per second were not measured.
     shown = [recorded[what] for what in FIGURES if what in recorded]
     ours, *others = SERVICES.values()
-    return table(["medians", ours, "of the echo", "budget", *others], [_cells(row) for row in shown])
+    return table(["medians", ours, "relative to the echo", "budget", *others], [_cells(row) for row in shown])
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -123,6 +123,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     ours, *others = (f"{number(medians[name])} {row['unit']}" if name in medians else "" for name in SERVICES)
     ratio = f"{number(row['ours_over']['echo'])} x" if "echo" in row["ours_over"] else ""
     budgets = "; ".join(
-        words if missed is None else f"{words}, missed with {number(missed)}" for words, missed in verdicts(row)
+        words if missed is None else f"{words} (missed: {number(missed)})" for words, missed in verdicts(row)
     )
     return [FIGURES[row["measured"]].title, ours, ratio, budgets, *others]

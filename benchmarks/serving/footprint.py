@@ -82,7 +82,7 @@ def measured_start(service: Service, memory_mb: int, events: Sequence[Mapping[st
         used = max(resident_mb(child.pid) for child in psutil.Process(pid).children(recursive=True))
     init = INIT.search(log.read_bytes())
     if init is None:
-        raise RuntimeError(f"the emulator tells no init:\n{log.read_text()}")
+        raise RuntimeError(f"the emulator's log has no INIT REPORT line:\n{log.read_text()}")
     # The first duration is that of the request that started the runtime.
     _, *milliseconds = durations_of(log)
     paced, busy = milliseconds[: len(events)], milliseconds[len(events) :]
@@ -155,7 +155,7 @@ def measure(service: Service, options: Namespace) -> dict[str, Any]:
 
 def memory_table(report: Mapping[str, Any]) -> str:
     """Per memory size, what a request takes, and what a million requests cost on both processors."""
-    head = ["memory", "of a vCPU", "init", *(f"{name}: p50, p99" for name in SCORERS)]
+    head = ["memory", "share of a vCPU", "init", *(f"{name}: p50, p99" for name in SCORERS)]
     head += ["billed", "USD a million, x86_64, arm64", "without a pause: billed", "USD a million, x86_64, arm64"]
     rows = []
     for memory, figures in report["memory"].items():
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = measure(checkout_service() if options.smallest else built_service(), options)
     print(f"{memory_caption(report)}\n\n{memory_table(report)}")
     if options.record and report["quota"] == NO_QUOTA:
-        raise SystemExit(f"nothing is recorded: the quota is set by {NO_QUOTA}; run it as root on Linux")
+        raise SystemExit(f"nothing is recorded: the processor's quota is set by {NO_QUOTA}; run it as root on Linux")
     keep("footprint", report, options)
     if options.record:
         how = {"format": "svg", "facecolor": "white", "metadata": {"Date": None}}

@@ -51,7 +51,7 @@ def _loaded(url: str, body: Path, seconds: int) -> float:
             check=False,
         )
     if done.returncode:
-        raise SystemExit(f"{url} could not be loaded: {done.stderr}")
+        raise SystemExit(f"wrk failed on {url}: {done.stderr}")
     counts = json.loads(done.stdout.splitlines()[-1])
     if counts["refused"] or counts["socket_errors"] or not counts["requests"]:
         raise SystemExit(f"{url} failed under load: {counts}")

@@ -68,7 +68,7 @@ def overload(seconds: int) -> dict[str, Any]:
         "growth MB": round(memory[-1] - memory[min(10, len(memory) // 2)], 2),
     }
     if counts["wrong"] or counts["lost"] or not counts["right"]:
-        raise SystemExit(f"four times the sustainable rate was too much: {report}")
+        raise SystemExit(f"answers were wrong or lost at four times the sustainable rate: {report}")
     return report
 
 

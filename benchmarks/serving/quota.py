@@ -12,7 +12,7 @@ from pathlib import Path
 MB_A_VCPU = 1_769
 PERIOD_MICROSECONDS = 20_000
 CGROUPS = Path("/sys/fs/cgroup")
-NO_QUOTA = "nothing, because the kernel's groups cannot be written here"
+NO_QUOTA = "nothing, because the kernel's control groups are not writable"
 
 Add = Callable[[int], None]
 """Puts a process, and every process that it starts from then on, under the quota."""

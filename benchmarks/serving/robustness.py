@@ -21,14 +21,14 @@ def robustness_table(report: Mapping[str, Any]) -> str:
     grown = f"{million['memory MB'][10][1]:.1f} MB after a tenth, {million['memory MB'][-1][1]:.1f} MB at the end"
     rows = [
         [
-            "requests made up from the OpenAPI document (Schemathesis), under uvicorn",
+            "requests generated from the OpenAPI document (Schemathesis), under uvicorn",
             f"{report['routes']['cases']:,}",
-            f"{report['routes']['failures']} answered with a 5xx, or with what the document does not name",
+            f"{report['routes']['failures']} answered with a 5xx, or with what the document does not describe",
         ],
         [
-            "Lambda events made up for every event handler (Hypothesis)",
+            "Lambda events generated for every event handler (Hypothesis)",
             f"{report['events']['cases']:,}",
-            f"{report['events']['failures']} answered badly or not at all",
+            f"{report['events']['failures']} answered wrongly or not at all",
         ],
         [
             f"a minute at 4 times the sustainable {load['sustainable per second']:,} requests a second, under uvicorn",
@@ -37,7 +37,7 @@ def robustness_table(report: Mapping[str, Any]) -> str:
         ],
         ["predictions in one process, through the Lambda handler", f"{million['predictions']:,}", f"memory {grown}"],
     ]
-    return table(["tried", "how often", "found"], rows)
+    return table(["attempt", "how often", "result"], rows)
 
 
 def robustness_caption(report: Mapping[str, Any]) -> str:
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report[name] = part()
         print(", ".join(f"{what}: {value}" for what, value in report[name].items() if not isinstance(value, list)))
     growths = {name: report[name]["growth MB"] for name in MAX_GROWTH_MB}
-    excesses = [f"{name}: {mb} MB" for name, mb in growths.items() if mb > MAX_GROWTH_MB[name]]
+    excesses = [
+        f"{name}: memory grew by {mb} MB, at most {MAX_GROWTH_MB[name]:g}"
+        for name, mb in growths.items()
+        if mb > MAX_GROWTH_MB[name]
+    ]
     keep("robustness", report, options, excesses)
 
 

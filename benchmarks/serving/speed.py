@@ -85,7 +85,9 @@ def check_answers(processes: Mapping[str, FunctionProcess], workload: Workload) 
         body = json.loads(processes[name].call([workload.event()], 1).answer["body"])
         answers[name] = body["fraud_probability"] if "fraud_probability" in body else body["confidence"]
     if max(answers.values()) - min(answers.values()) > 1e-9:  # noqa: PLR2004 - exp() is the platform's
-        raise SystemExit(f"{workload.scorer}: the answers differ, {answers}; run `make build` to pack this model")
+        raise SystemExit(
+            f"{workload.scorer}: the services' answers differ, {answers}; run `make build` to package this model"
+        )
 
 
 def measure_cold(services: Mapping[str, Service], rounds: int, log: Path, samples: Samples) -> None:

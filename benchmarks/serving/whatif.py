@@ -170,9 +170,9 @@ def whatif_table(report: Mapping[str, Any]) -> str:
 
     rows = [
         row("flagged test rows", "{rows:,}"),
-        row("told a change of one field, of two, none", "{one:,}, {two:,}, {none:,}"),
-        row("left the band when sent again", "{left:,} of {told:,}"),
-        row("changes tried on the grid, nearer ones that leave the band", "{tried:,}, {nearer:,}"),
+        row("suggested change: one field, two fields, none", "{one:,}, {two:,}, {none:,}"),
+        row("suggested changes that leave the band", "{left:,} of {told:,}"),
+        row("changes tried on the grid, how many are nearer and leave the band", "{tried:,}, {nearer:,}"),
         row("milliseconds: median, p99, slowest", "{p50:.1f}, {p99:,.0f}, {slowest:,.0f}"),
     ]
     return table([f"`python -m benchmarks.serving.whatif` on {date_of(report)}", *CHANGEABLE], rows)
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in CHANGEABLE:
         each = report[name]
         if (n_stayed := each["one"] + each["two"] - each["left"]) or each["nearer"]:
-            wrong.append(f"of {name} {n_stayed} changes do not leave the band, {each['nearer']} are not the nearest")
+            wrong.append(f"{name}: {n_stayed} suggested changes do not leave the band, {each['nearer']} nearer ones do")
     keep("whatif", report, options, wrong)
 
 

@@ -34,7 +34,9 @@ class Workload:
         cases = sorted(json.loads((folder / "golden.json").read_bytes()), key=lambda case: case["probability"])
         case, route = cases[len(cases) // 2], manifest["contract"]["route"]
         if case["probability"] >= manifest["decision"]["threshold"]:
-            raise SystemExit(f"{folder / 'golden.json'}: most of its requests are flagged; none of them is typical")
+            raise SystemExit(
+                f"{folder / 'golden.json'}: the request with the median probability is flagged; it must not be"
+            )
         if self.batch > 1:
             return http_event(f"{route}/batch", [case["request"]] * self.batch)
         return http_event(route, case["request"], query=self.query)

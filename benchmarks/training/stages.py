@@ -126,8 +126,8 @@ def training_table(report: Mapping[str, Any]) -> str:
         grown = f"{exponent(measured, steps):.2f}" if len(measured) > 1 else ""
         rows.append([name, *(f"{seconds:,.1f} s, {memory:.2f} GB" for seconds, memory in taken), grown])
     ratios = [f"{_taken(of, TRAIN)[0] / of['bare fit']['seconds']:.2f} x" for of in measured.values()]
-    rows.append(["of the bare fit", *ratios, ""])
-    return table(["step", *(f"{n_rows:,} rows" for n_rows in measured), "exponent"], rows)
+    rows.append(["features, resampling and fit, relative to the bare fit", *ratios, ""])
+    return table(["step", *(f"{n_rows:,} rows" for n_rows in measured), "exponent of growth"], rows)
 
 
 def by_rows(report: Mapping[str, Any]) -> Measured:
