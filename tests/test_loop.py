@@ -163,7 +163,7 @@ def test_a_new_kind_of_fraud_is_noticed_learned_and_recall(run: Command, folder:
     new.to_csv(folder / "new.csv", index=False)
     output = run(retrain, "--rows", "new.csv")
     assert f"data/rows.parquet: {len(new):,} new rows" in output
-    assert "The gate agrees." in output
+    assert "The gate accepts it." in output
 
     old_version = before[0]["model_version"]
     until = time.monotonic() + 20
@@ -203,7 +203,7 @@ def test_a_training_that_fails_removes_the_new_rows_again(run: Command, folder: 
     calm.to_parquet(folder / "calm.parquet", index=False)
     output = run(retrain, "--rows", "calm.parquet", status=1)
     assert "must have both classes" in output
-    assert "retrain: `dvc repro` failed, as it says above" in output
+    assert "retrain: `dvc repro` failed; its message is above" in output
     assert state_of(folder) == before
     subprocess.run(["dvc", "status", "--quiet"], check=True)
 
@@ -216,6 +216,9 @@ def test_a_users_own_change_of_the_data_is_kept(run: Command, folder: Path) -> N
     changed = data.read_bytes()
     for rows in ((), ("--rows", "new.csv")):
         output = run(retrain, *rows, status=1)
-        assert "retrain: data/ is not what data.dvc names: `dvc checkout data.dvc` goes back to that" in output
+        assert (
+            "retrain: data/ differs from the version that data.dvc names; restore that with `dvc checkout data.dvc`"
+            in output
+        )
         assert data.read_bytes() == changed
     data.write_bytes(pinned)

@@ -76,8 +76,9 @@ def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
     left_out = {name: count for name, count in merged(counts).items() if count}
     if len(rows) < FEWEST:
         raise DataError(
-            f"the log holds {counted(len(rows), 'prediction')} of {scorer} with a shadow's; at least {FEWEST} are "
-            f"needed ({', '.join(f'{name}: {count:,}' for name, count in left_out.items()) or 'it holds nothing else'})"
+            f"the log holds {counted(len(rows), 'request')} of {scorer} that its latest champion and shadow both "
+            f"scored; at least {FEWEST} are needed ("
+            f"{', '.join(f'{name}: {count:,}' for name, count in left_out.items()) or 'it holds nothing else'})"
         )
     return ShadowPairs(*latest[1], pd.DataFrame(rows), left_out)
 
@@ -184,9 +185,9 @@ def draw(shadowed: ShadowPairs) -> Figure:
     axes = figure.subplots()
     axes.plot([-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS], [-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS], color="0.7", linewidth=1)
     axes.scatter(ours[~differs], theirs[~differs], s=4, color="0.4", label="same decision", rasterized=True)
-    axes.scatter(ours[differs], theirs[differs], s=8, color="tab:red", label="other decision", rasterized=True)
+    axes.scatter(ours[differs], theirs[differs], s=8, color="tab:red", label="different decision", rasterized=True)
     axes.set(
-        xlabel=f"log-odds by {shadowed.champion}, the champion", ylabel=f"log-odds by {shadowed.shadow}, the shadow"
+        xlabel=f"log-odds of the champion, {shadowed.champion}", ylabel=f"log-odds of the shadow, {shadowed.shadow}"
     )
     axes.legend(loc="upper left")
     return figure
@@ -205,7 +206,7 @@ def _table(report: dict[str, Any]) -> str:
     for name, share in shares.items():
         bounds = f"{share['low']:.2%} to {share['high']:.2%}"
         lines.append(f"{name.replace('_', ' ')}: {share['count']:,}, {share['share']:.2%} ({bounds})")
-    lines.append("other decisions, by segment:")
+    lines.append("different decisions, by segment:")
     lines += [
         "  {feature} {value}: {count:,} of {rows:,}, {share:.2%}".format(**segment)
         for segment in report["segments"][:SHOWN]

@@ -27,8 +27,8 @@ def replay_of(name: str, *, since: float | None, every: int, days: float | None)
     scorer, parameters = chosen_scorer(name), chosen_model(name)
     if scorer.split.weight:
         raise StageError(
-            f"split.weight of {name} is {scorer.split.weight}, and a backtest counts each row once; remove it for a "
-            "backtest of rows that all have labels"
+            f"split.weight of {name} is {scorer.split.weight}, but a backtest counts each row once; remove it, and use "
+            "rows that each stand for one request and have a label"
         )
     rows = read_with_past(scorer)
     start = float(split_by_time(rows, scorer)["test"][scorer.time].min()) if since is None else since
@@ -44,8 +44,10 @@ def main() -> None:
     parser.add_argument(
         "--since", type=parse_utc_date, help="a date, in UTC; by default the first day of the test window"
     )
-    parser.add_argument("--every", type=int, default=4, help="the schedule, in weeks")
-    parser.add_argument("--days", type=float, metavar="TEST", help="another test window than split declares, in days")
+    parser.add_argument("--every", type=int, default=4, help="how many weeks apart the schedule retrains; by default 4")
+    parser.add_argument(
+        "--days", type=float, metavar="TEST", help="the length of the test window in days, instead of the declared one"
+    )
     options = parser.parse_args()
     if not options.scorer:
         parser.error("SCORER= must name a scorer of params.yaml")

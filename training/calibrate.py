@@ -77,8 +77,8 @@ def main(name: str) -> None:
         say(warning)
     if blocked_from == threshold:
         say(
-            "WARNING: both bands begin at the same threshold, so that nothing is reviewed: with these costs it is "
-            "cheapest to block; check costs.review, costs.insult and costs.capacity"
+            "WARNING: both bands begin at the same threshold, so nothing is reviewed: with these costs it is cheapest "
+            "to block every flagged request; check costs.review, costs.insult and costs.capacity"
         )
     fitted = {
         "calibration": calibration,

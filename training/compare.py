@@ -103,8 +103,8 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
     """Platt's slope and intercept; for a model no better than chance, the pair that gives every row the fraud rate."""
     if not 0 < (n_frauds := int(label.sum())) < len(label):
         raise FoldError(
-            f"{n_frauds} frauds in {len(label):,} rows, the earlier half of a validation block, which is needed "
-            "for recalibration; lower folds.count or raise folds.validate_share"
+            f"the earlier half of a validation block has {n_frauds} frauds in {len(label):,} rows, but recalibration "
+            "needs both frauds and legitimate rows; lower folds.count or raise folds.validate_share"
         )
     try:
         return fit_platt(margin, label)
@@ -175,12 +175,12 @@ def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: Scor
     if "q" not in feature_types(scorer.contract):
         why = "it needs a numeric field"
     elif n_columns > SMOTE_COLUMNS:
-        why = f"among {n_columns} features nearest neighbours mean little"
+        why = f"nearest neighbours mean little among {n_columns} features"
     elif n_rows * n_columns > SMOTE_CELLS:
-        why = f"with {n_rows:,} rows of {n_columns} features in a fold it would take long"
+        why = f"it would take too long with {n_rows:,} rows of {n_columns} features in a fold"
     else:
         without = [variant for variant in variants if variant.method != "smote" or fewest > variant.neighbours]
-        why = f"a fold has {counted(fewest, 'fraud')} in its training rows, too few for the neighbours"
+        why = f"a fold has {counted(fewest, 'fraud')} in its training rows, too few for the neighbours that it uses"
     if len(without) < len(variants):
         say(f"SMOTE is left out: {why}")
     return without
@@ -199,7 +199,7 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
     """
     others = [name for name in report if name != chosen]
     if not others:
-        return f"{chosen} is the only way that these rows allow"
+        return f"{chosen} is the only variant that these rows allow"
     best = max(others, key=lambda name: report[name]["average_precision"]["value"])
     gain = report[best]["average_precision"]
     low, high = gain["interval"]
@@ -212,8 +212,9 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
         return f"{chosen}{' ' if is_automatic else ', '}{lead}, {worth}"
     worth = f"{gain['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
     if is_automatic:
-        return f"{chosen} is the simplest within one standard error of the highest average precision, {best}'s: {worth}"
-    return f"{best} has the highest average precision, {worth} over {chosen}: no difference that these rows can show"
+        simplest = f"{chosen} is the simplest variant within one standard error of the highest average precision"
+        return f"{simplest}, which {best} has; its lead is {worth}"
+    return f"{best} has the highest average precision, {worth} over {chosen}, but the difference is not significant"
 
 
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:

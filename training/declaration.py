@@ -105,17 +105,17 @@ class ScorerDeclaration(Contract):
         if self.decision.score and self.id == "score":
             raise ValueError("id may not be called score: with decision.score an answer has that key already")
         if self.decision.control and not self.id:
-            raise ValueError("decision.control draws by the id of a request, and none is declared; declare id")
+            raise ValueError("decision.control chooses requests by their id, but no id is declared; declare id")
         if not self.costs and any(policy and policy.cost for policy in (self.decision.flagging, block)):
             raise ValueError("decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}")
         if block and block.cost and self.costs and not self.costs.insult:
             raise ValueError(
-                "decision.block.cost needs costs.insult, without which it would be cheapest to block everything; add "
-                "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}"
+                "decision.block.cost needs costs.insult, because otherwise it would be cheapest to block everything; "
+                "declare what blocking a legitimate request costs, such as insult: 15 or insult: {share: 0.05}"
             )
         if self.costs and self.costs.insult and not block:
             raise ValueError(
-                "costs.insult is what a legitimate request that is blocked costs, and decision has no block; declare "
+                "costs.insult is what blocking a legitimate request costs, but decision has no block; declare "
                 "decision: {review: ..., block: ...}, or remove insult"
             )
         return self
@@ -131,10 +131,14 @@ class ScorerDeclaration(Contract):
             )
         if self.model.tree_method == "exact" and strings:
             raise ValueError(
-                f"model.tree_method is exact, which does not support {', '.join(strings)}; it must be hist"
+                f"model.tree_method is exact, which does not support string fields ({', '.join(strings)}); it must be "
+                "hist"
             )
         if self.model.tree_method == "exact" and (self.compute.engine, self.compute.device) != ("local", "cpu"):
-            raise ValueError("model.tree_method is exact, which runs on one machine; declare compute: {engine: local}")
+            raise ValueError(
+                "model.tree_method is exact, which runs only on this machine's CPU; declare compute: {engine: local, "
+                "device: cpu}, or tree_method: hist"
+            )
         if contradictory := sorted(self.model.pinned & set(self.tuning.grid)):
             raise ValueError(
                 f"{', '.join(contradictory)} is pinned by model and searched by tuning.grid; keep one of the two"
@@ -162,8 +166,8 @@ class ScorerDeclaration(Contract):
             if past.most_bytes > MOST_BYTES:
                 part = max(past.parts())
                 raise ValueError(
-                    f"history.entities.{name} can need {past.most_bytes / 1e3:.1f} kB for each key, which must be at "
-                    f"most {MOST_BYTES // 1_000} kB, and {part.most_bytes / 1e3:.1f} kB of them are for one part: "
+                    f"history.entities.{name} can need {past.most_bytes / 1e3:.1f} kB for each key, but at most "
+                    f"{MOST_BYTES // 1_000} kB are allowed; its largest part takes {part.most_bytes / 1e3:.1f} kB: "
                     f"{part.remedy}"
                 )
         return self
@@ -206,7 +210,9 @@ class Params(Frozen):
                 raise ValueError(f"scorers.{name}.route is {scorer.route}, which is reserved; choose another")
             for route in (scorer.route, f"{scorer.route}/batch"):
                 if route in taken:
-                    raise ValueError(f"scorers.{name}.route takes {route}, which {taken[route]} has; choose another")
+                    raise ValueError(
+                        f"scorers.{name}.route takes {route}, which {taken[route]} already has; choose another"
+                    )
                 taken[route] = f"scorers.{name}"
         return self
 
@@ -218,7 +224,8 @@ def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
     """
     scorers = read_declarations(params).scorers
     if name not in scorers:
-        raise StageError(f"{params}: there is no scorers.{name}; declared are {', '.join(sorted(scorers))}")
+        known = ", ".join(sorted(scorers))
+        raise StageError(f"{params}: there is no scorers.{name}; the declared scorers are {known}")
     return scorers[name]
 
 

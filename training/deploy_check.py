@@ -57,7 +57,7 @@ def golden_answers(
         check=False,
     )
     if done.returncode != 0:
-        return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
+        return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"]
     # The lines before the last one are the function's metrics.
     result = json.loads(done.stdout.splitlines()[-1])
     n_requests, wrong = result["asked"], result["wrong"]

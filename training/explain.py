@@ -97,7 +97,10 @@ class Versions:
         try:
             return released_scorer(open_store_writer(self._address), self._name, version)
         except (StageError, StoreError, BundleError) as error:
-            return UncomputableError(f"version {version} is not the packaged one of {BUNDLES / self._name}; {error}")
+            return UncomputableError(
+                f"version {version} is not packaged in {BUNDLES / self._name} and cannot be read from the store: "
+                f"{error}"
+            )
 
 
 def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
@@ -110,9 +113,9 @@ def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
             what = (
                 "private: omit"
                 if is_private
-                else "hashed, but without a key"
+                else "private: hash, and the function had no PREDICTIONS_KEY"
                 if name in scorer.hashed_features
-                else "lost"
+                else "the record is incomplete"
             )
             raise UncomputableError(f"{name} is not in the record ({what})")
         value = recorded[name]
@@ -123,7 +126,10 @@ def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
         else:
             levels = [keyed_hash(label, key) for label in labels] if name in scorer.hashed_features else list(labels)
             if value not in levels:
-                raise UncomputableError(f"{name} is no value of version {scorer.version}; is PREDICTIONS_KEY the key?")
+                raise UncomputableError(
+                    f"{name} has a value that version {scorer.version} does not know; if it is hashed, "
+                    "PREDICTIONS_KEY must be the function's"
+                )
             vector.append(float(levels.index(value)))
     return vector
 
@@ -182,9 +188,9 @@ def in_words(decision: Explained) -> str:
     if record.get("score") is not None:
         lines.append(f"  score {record['score']}")
     if isinstance(control := record.get("control"), dict) and control.get("let_through") is True:
-        lines.append(f"  let through all the same, as one of the control group (share {control.get('share')})")
+        lines.append(f"  let through anyway, as part of the control group (share {control.get('share')})")
     if "list" in record:
-        lines.append(f"  decided all the same by a list: {record['list']}")
+        lines.append(f"  overruled by a list: {record['list']}")
     sources = {name: record[name] for name in ("gateway_request", "function_request", "trace") if name in record}
     lines += [f"  {name.replace('_', ' ')} {value}" for name, value in sources.items()]
     lines.append(f"  {decision.verdict}{f': {decision.why}' if decision.why else ''}")
@@ -216,7 +222,7 @@ def _thresholds(record: Record) -> Iterator[tuple[str, str]]:
 def _outcome_text(outcome: Record) -> str:
     label = outcome.get("label")
     what = {0: "legitimate", 1: "fraud"}.get(label, str(label)) if isinstance(label, int) else str(label)
-    said = [str(outcome.get("source", "of no source"))]
+    said = [str(outcome.get("source", "unknown source"))]
     said += [f"by {outcome['by']}"] if "by" in outcome else []
     said += [f"at {_time(outcome, 'at')}"] if "at" in outcome else []
     said += [str(outcome["note"])] if "note" in outcome else []
@@ -252,7 +258,8 @@ def run(name: str, identifier: str, address: str, store: str, key: bytes, output
     if not compared:
         what = f"no prediction with the id {identifier!r}" if identifier else "no prediction"
         raise DataError(
-            f"{address} holds {what} of {name}; ids are as in the requests, and a rate below 1 records only some"
+            f"{address} holds {what} of {name}; an id must be as in the request, and with PREDICTIONS_RATE below 1 "
+            "only some requests are recorded"
         )
     if output:
         contents = [decision.content for decision in compared]
@@ -266,8 +273,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.explain", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; gzip or not")
-    parser.add_argument("--id", default="", help="of the request; all of the log by default")
-    parser.add_argument("--output", default="", help="a file of JSON")
+    parser.add_argument("--id", default="", help="the id of a request; by default all decisions of the log")
+    parser.add_argument("--output", default="", help="the JSON file to write")
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     options = parser.parse_args()
     if not options.scorer or not options.log:

@@ -61,7 +61,7 @@ def build(name: str, before: str) -> str:
     midnight = midnight_of(before) if before else None
     with workers_of(scorer.compute) as workers:
         built = build_states(path, name, scorer, midnight, workers)
-    keys = " and ".join(f"{number:,} of {entity}" for entity, number in built.n_keys.items())
+    keys = " and ".join(f"{counted(number, 'key')} of {entity}" for entity, number in built.n_keys.items())
     forgotten = f", {counted(built.n_forgotten, 'key')} forgotten by then" if built.n_forgotten else ""
     return (
         f"{path}: the states of {keys} after {counted(built.n_rows, 'row')}, as of {iso_text(built.as_of)}{forgotten}, "
@@ -99,7 +99,7 @@ def load(name: str, database: str) -> str:
             counter.add(len(states))
         counter.close()
         loading.mark_loaded(name)
-    resumed = f" ({n_before:,} of them before)" if n_before else ""
+    resumed = f" ({n_before:,} of them loaded before)" if n_before else ""
     return f"{database}: {counted(n_seen, 'state')}{resumed} as of {iso_text(file.as_of)} from {path}"
 
 
@@ -127,12 +127,13 @@ def _check(loading: Loading, file: StateFile, name: str, database: str, n_before
         try:
             is_apart = loading.check(states) or n_seen < n_before
         except StateError as error:
-            raise StageError(f"{file.path} or {database} is damaged: {error}; build the file anew") from error
+            raise StageError(f"{file.path} or {database} is damaged: {error}; build the file again") from error
         if not is_apart:
             day = day_text(file.as_of)
             raise StageError(
-                f"{database} already has events before {iso_text(file.as_of)}, which {file.path} covers too; none is "
-                f"counted twice if it ends at midnight in UTC: make history SCORER={name} BEFORE={day}, then load again"
+                f"{database} already has events before {iso_text(file.as_of)}, and {file.path} may hold them too; to "
+                f"count none twice, build a file that ends at midnight in UTC: make history SCORER={name} "
+                f"BEFORE={day}, then load again"
             )
         n_seen += len(states)
         counter.add(len(states))
@@ -145,8 +146,8 @@ def _add(loading: Loading, states: list[StoredState], n_before: int, database: s
         loading.add(states, n_before)
     except ValueError as error:
         raise StageError(
-            f"{database}: after {counted(n_before, 'state')} of {file.path}: {error}; build it with "
-            f"BEFORE={day_text(file.as_of)} and load that"
+            f"{database}: after {counted(n_before, 'state')} of {file.path}: {error}; build the "
+            f"states with BEFORE={day_text(file.as_of)}, and load those"
         ) from error
 
 
@@ -207,10 +208,10 @@ def delete(name: str, database: str, key: str) -> str:
         with opened_file(existing_file(database)) as served:
             was_there = served.delete(stored)
     return (
-        f"{database}: what it remembered of {key} is deleted; "
+        f"{database}: all that it remembered of {key} is deleted; "
         if was_there
         else f"{database} remembered nothing of {key}; "
-    ) + f"{BUILD / name / STATES} has it again once it is built, unless its rows are removed from the data"
+    ) + f"{BUILD / name / STATES} will have the key again when next built, unless its rows are removed from the data"
 
 
 def named_key(text: str, name: str, history: History, contract: Contract) -> NamedKey:
@@ -251,11 +252,11 @@ def _options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.history", description=__doc__)
     parser.add_argument("scorer")
-    parser.add_argument("--before", default="", help="a day: only rows before its midnight in UTC")
+    parser.add_argument("--before", default="", help="a day: use only rows from before it begins, at 00:00 UTC")
     parser.add_argument("--load", default="", help="the file of a served history, into which the states are merged")
     parser.add_argument("--history", default="", help="the file of a served history")
-    parser.add_argument("--key", default="", help="entity=value: what the history remembers of it")
-    parser.add_argument("--delete", default="", help="entity=value: what the history is to forget")
+    parser.add_argument("--key", default="", help="entity=value: show what the history remembers of this key")
+    parser.add_argument("--delete", default="", help="entity=value: make the history forget this key")
     options = parser.parse_args()
     if not options.scorer:
         parser.error("SCORER must be given: make history SCORER=...")

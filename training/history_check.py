@@ -91,7 +91,8 @@ def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) 
                 states[named] = keyed_state(past.entity(stored.entity), stored, key)
     if not states and file.n_keys:
         raise StageError(
-            f"{file.path} has no key of the log; PREDICTIONS_KEY must be the one with which the function recorded"
+            f"{file.path} has none of the log's keys; PREDICTIONS_KEY must be the one that the function had when it "
+            "recorded them"
         )
     return states
 
@@ -120,14 +121,17 @@ def check_log(name: str, address: str, past_file: str, key: bytes) -> tuple[str,
     history = declared_history(name, contract)
     past = RequestPast(name, contract, history)
     if past_file and not key:
-        raise StageError("PAST needs the function's PREDICTIONS_KEY in the environment, to find the log's keys in it")
+        raise StageError(
+            "PAST needs the function's PREDICTIONS_KEY in the environment; without it the log's keys cannot be found "
+            "in the file"
+        )
     file = StateFile(Path(past_file), name, contract) if past_file else None
     log = read_past_log(read_lines(address), name, past, list(history.entities))
     if not log.n_requests:
         raise DataError(
             f"{address} holds no prediction of {name} with its past ({left_out(log) or 'it is empty'}); the function "
-            "records it where PREDICTIONS, PREDICTIONS_KEY and HISTORY are set, unless a field that it reads is "
-            "private: omit"
+            "records the past if PREDICTIONS, PREDICTIONS_KEY and HISTORY are set and no field that the history reads "
+            "is private: omit"
         )
     states = states_before(file, past, log, key) if file else {}
     findings = check(log, name, contract, states, file.as_of if file else None)

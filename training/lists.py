@@ -35,7 +35,9 @@ def entries_of(path: Path, contract: Contract, key: bytes) -> list[Entry]:
     """The entries of a table; raises DataError if an entry is invalid or a column is unknown."""
     names = read_input_files(path)[0].schema.names
     if unknown := sorted(set(names) - {*COLUMNS, EXPIRES}):
-        raise DataError(f"{path} has a column {', '.join(unknown)}; it may have {', '.join((*COLUMNS, EXPIRES))}")
+        raise DataError(
+            f"{path} has unknown columns: {', '.join(unknown)}; the known ones are {', '.join((*COLUMNS, EXPIRES))}"
+        )
     table = read_columns(path, [*COLUMNS, *(name for name in (EXPIRES,) if name in names)])
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     by, entries = person(), []
@@ -54,8 +56,10 @@ def summary(entries: Sequence[Entry]) -> str:
     counts = Counter((entry.list, entry.field) for entry in entries)
     lines = [f"  {name:6} {field}: {counted(n, 'value')}" for (name, field), n in sorted(counts.items())]
     if expiring := sorted(entry.expires for entry in entries if entry.expires):
-        lines.append(f"  the first of {len(expiring):,} that expire does so on {day_text(expiring[0])}")
-    return "\n".join(lines) or "  they are empty"
+        lines.append(
+            f"  {counted(len(expiring), 'value expires', 'values expire')}, the first on {day_text(expiring[0])}"
+        )
+    return "\n".join(lines) or "  the lists are empty"
 
 
 def lists_with(entries: Sequence[Entry], field: str, value: str, key: bytes) -> str:
@@ -67,7 +71,7 @@ def lists_with(entries: Sequence[Entry], field: str, value: str, key: bytes) -> 
         for entry in entries
         if (entry.field, entry.value) == (field, hashed)
     ]
-    return "\n".join(lines) or "  it is on no list"
+    return "\n".join(lines) or "  the value is on no list"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,23 +84,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reason", default="")
     parser.add_argument("--expires", default="", help="a date, in UTC")
     parser.add_argument("--file", default="", help="a table of entries to add")
-    parser.add_argument("--replace", default="", choices=("yes", ""), help="with --file: in place of all others")
+    parser.add_argument("--replace", default="", choices=("yes", ""), help="with --file: replace all existing entries")
     parser.add_argument("--clear", default="", choices=("yes", ""), help="remove all entries, whatever they are")
     parser.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
     parser.add_argument("--store", default=os.environ.get("STORE") or STORE, help="a folder, or s3://bucket/prefix")
-    parser.add_argument("--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what values are hashed with")
+    parser.add_argument(
+        "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="the key with which values are hashed"
+    )
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
     contract = declared_scorer(options.scorer).contract
     if not options.key:
-        raise StageError("PREDICTIONS_KEY is empty; give the deployment's, with which values are hashed")
+        raise StageError("PREDICTIONS_KEY is empty; set it to the deployment's key, with which values are hashed")
     given = [name for name in ("add", "remove", "file", "clear") if getattr(options, name)]
     if len(given) > 1:
-        raise StageError("give one of ADD, REMOVE, FILE and CLEAR")
+        raise StageError(f"{' and '.join(map(str.upper, given))} cannot be combined; give one of them")
     if options.replace and not options.file:
-        raise StageError("REPLACE=yes needs FILE, whose entries take the place of all others")
+        raise StageError("REPLACE=yes needs FILE, whose entries replace all existing ones")
     key = options.key.encode()
     lists = ListStore(open_store_writer(options.store), options.scorer, key, SETTINGS.store_public_key)
     if not given:

@@ -84,7 +84,7 @@ def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str, unre
         )
     unrecorded = {name for block in blocks for name in block.unrecorded}
     if hashed := sorted(unrecorded & set(scorer.hashed_features)):
-        yield f"{', '.join(hashed)}: recorded as keyed hashes, for which the function needs PREDICTIONS_KEY"
+        yield f"{', '.join(hashed)}: declared private: hash, which the function records only if it has PREDICTIONS_KEY"
     if origin:
         yield f"version {scorer.version} is {origin}"
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--until", type=parse_utc_date, default=float("inf"))
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument(
-        "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what private values are hashed with"
+        "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="the key with which private values are hashed"
     )
     options = parser.parse_args()
     if not options.scorer:

@@ -27,8 +27,8 @@ def _derived_sign(name: str, feature: DerivedFeature, contract: Contract) -> int
     signs = set(needed.values()) - {0}
     if len(signs) > 1 or (left == right and signs):
         raise ValueError(
-            f"features.{name} cannot have the directions of both {left} and {right}; remove one monotone, "
-            f"or the feature"
+            f"features.{name} cannot follow the directions of both {left} and {right}; remove monotone from one of "
+            "them, or remove the feature"
         )
     return signs.pop() if signs else 0
 
@@ -40,12 +40,12 @@ def _sign_through(name: str, field: str, other: str, contract: Contract, *, inve
         return 0
     if contract.columns[other].lowest < 0:
         raise ValueError(
-            f"fields.{field}.monotone cannot hold through features.{name}: {other} may be below 0 and invert "
+            f"fields.{field}.monotone cannot hold for features.{name}: {other} may be below 0 and invert "
             f"the direction; declare {other} with min: 0, or remove the feature"
         )
     if inverted and _may_be_zero(contract.columns[field]):
         raise ValueError(
-            f"fields.{field}.monotone cannot hold through features.{name}, which has no value where {field} is 0; "
+            f"fields.{field}.monotone cannot hold for features.{name}, which has no value where {field} is 0; "
             + ("" if contract.columns[field].type == "date" else f"declare {field} with a min above 0, or ")
             + "remove the feature"
         )

@@ -54,7 +54,7 @@ class Split(Frozen):
             raise ValueError("the test window must be given by exactly one of test (a share of the rows) and test_days")
         other, unit = ("calibrate", "test_days") if self.test is None else ("calibrate_days", "test")
         if getattr(self, other) is not None:
-            raise ValueError(f"{other} and {unit} are of two units; give both windows as shares, or both in days")
+            raise ValueError(f"{other} and {unit} use different units; give both windows as shares, or both in days")
         if self.test and self.calibrate and self.test + self.calibrate >= 1:
             raise ValueError(f"calibrate + test is {self.test + self.calibrate:g}; it must be below 1")
         return self
@@ -189,15 +189,15 @@ class Insult(Frozen):
     @classmethod
     def _number_is_flat(cls, value: Any) -> Any:  # noqa: ANN401 - what a file declares
         if isinstance(value, str | list):
-            raise ValueError(f"it is {value!r}; it must be a number, or {{flat: ..., share: ...}}, or one of these two")  # noqa: TRY004 - pydantic's
+            raise ValueError(f"it is {value!r}; it must be a number, or {{flat: ..., share: ...}} with one key or both")  # noqa: TRY004 - pydantic's
         return {"flat": value} if isinstance(value, int | float) else value
 
     @model_validator(mode="after")
     def _is_something(self) -> Self:
         if not self.flat and not self.share:
             raise ValueError(
-                "it is 0, so that all requests would be blocked for nothing; give what a legitimate one that is "
-                "blocked costs, such as 15 or {share: 0.05}, or remove it"
+                "it is 0, so blocking would cost nothing and all requests would be blocked; give what blocking a "
+                "legitimate request costs, such as 15 or {share: 0.05}, or remove it"
             )
         return self
 
@@ -242,7 +242,7 @@ class Policy(Frozen):
             problem = f"{' and '.join(aims)} are given" if aims else "no policy is given"
             raise ValueError(f"{problem}; it must be exactly one of cost, precision, recall, review_rate")
         if self.confidence is not None and aims[0] not in {"precision", "recall"}:
-            raise ValueError(f"confidence is for recall and precision, the policy is {aims[0]}; remove confidence")
+            raise ValueError(f"confidence is for recall and precision, but the policy is {aims[0]}; remove confidence")
         if self.confidence is not None and self.recall == 1:
             raise ValueError("recall is 1, which no number of frauds can ensure; lower it, or remove confidence")
 
@@ -287,8 +287,8 @@ class Decision(Policy):
             return self
         if self.given:
             raise ValueError(
-                f"{' and '.join(self.given)} stands beside review or block; it must be one policy, or a policy for "
-                "each of review and block"
+                f"{' and '.join(self.given)} cannot be combined with review or block; declare one policy, or a policy "
+                "for each of review and block"
             )
         if self.review is None or self.block is None:
             missing, other = ("review", "block") if self.review is None else ("block", "review")
@@ -301,8 +301,8 @@ class Decision(Policy):
     def _control_is_of_blocks(self) -> Self:
         if self.control and not self.block:
             raise ValueError(
-                "control lets requests through that were to be blocked, and there is no block; give a policy for each "
-                "of review and block, or remove control"
+                "control lets through some of the requests to be blocked, but there is no block; give a policy for "
+                "each of review and block, or remove control"
             )
         return self
 
@@ -340,8 +340,7 @@ class Monitoring(Frozen):
     def _names_each_source_once(cls, precedence: tuple[Source, ...]) -> tuple[Source, ...]:
         if sorted(precedence) != sorted(SOURCES):
             raise ValueError(
-                f"it is {', '.join(precedence)}; it must name each of {', '.join(SOURCES)} once, first the source that "
-                "overrules the others"
+                f"it is {', '.join(precedence)}; it must name each of {', '.join(SOURCES)} once, the strongest first"
             )
         return precedence
 
@@ -372,7 +371,7 @@ class Gate(Frozen):
             )
         if margin >= 1:
             raise ValueError(
-                f"it is {margin:g}, by which every model would pass; give how much average precision you would risk, "
-                "such as 0.02"
+                f"it is {margin:g}, with which every model would pass; give the loss of average precision that you "
+                "would accept, such as 0.02"
             )
         return margin

@@ -60,8 +60,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.command == "list":
         if not any(store.names(scorer) for scorer in scorers):
             raise StageError(
-                f"there is no store at {store}, or nothing of {' or '.join(scorers)} in it; `make release` publishes, "
-                "STORE= names another store"
+                f"there is no store at {store}, or it holds no release of {' or '.join(scorers)}; publish one with "
+                "`make release`, or name another store with STORE="
             )
         say("\n\n".join(list_releases(store, scorer) for scorer in scorers))
         return
@@ -87,7 +87,7 @@ def _made_folder(out: str) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StageError(f"OUT is {out}, where a file is in the way; it must name a folder") from error
+        raise StageError(f"OUT is {out}, but a file is in the way; it must name a folder") from error
     return Path(out)
 
 
@@ -108,7 +108,7 @@ def _write_card(store: StoreWriter, scorer: str, version: str, out: str) -> str:
     """Write the release card of a version, by default the current one, and return where it is."""
     pointer, _ = read_current_pointer(store, scorer)
     if not (version := version or (pointer and pointer.current) or ""):
-        raise StageError(f"no version of {scorer} is in production; name one of `make releases` as VERSION")
+        raise StageError(f"no version of {scorer} is in production; set VERSION= to one that `make releases` lists")
     card = release_facts(store, declared_scorer(scorer), scorer, version)
     markdown, html = release_page(card)
     path = _made_folder(out) / f"{scorer}-{version}"

@@ -55,14 +55,14 @@ def dvc(*arguments: str) -> str:
         # There is no pause between attempts: each waits for the lock for three seconds by itself.
         if monotonic() > end:
             process = DVC_LOCK.read_text(encoding="utf-8").strip() if DVC_LOCK.exists() else "unknown"
-            raise StageError(f"another DVC process (PID {process}) is at work here; let it end, or end it: {message}")
+            raise StageError(f"another DVC process (PID {process}) is running here; wait for it, or end it: {message}")
     return done.stdout
 
 
 def reproduce() -> None:
     """Run `dvc repro`, which shows what it does; raises StageError if it fails."""
     if _run_dvc("--wait-for-lock", "repro").returncode:
-        raise StageError("`dvc repro` failed, as it says above")
+        raise StageError("`dvc repro` failed; its message is above")
 
 
 def _run_dvc(*arguments: str, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
@@ -90,7 +90,8 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
         stale.unlink()  # left by a retraining that was killed
     if json.loads(dvc("status", "--json", str(DATA))):
         raise StageError(
-            f"data/ is not what {DATA} names: `dvc checkout {DATA}` goes back to that, `dvc commit {DATA}` keeps it"
+            f"data/ differs from the version that {DATA} names; restore that with `dvc checkout {DATA}`, or keep the "
+            f"changes with `dvc commit {DATA}`"
         )
 
 
@@ -177,7 +178,7 @@ def challenge(store: StoreWriter, name: str, *, is_candidate: bool, signing_key:
 
 
 HEADLINES: Mapping[Verdict, str] = {
-    "promote": "The gate agrees.",
+    "promote": "The gate accepts it.",
     "refuse": "The gate refuses it:",
     "cannot tell": "The gate cannot tell whether it is as good; more rows with labels would help:",
 }
@@ -186,7 +187,7 @@ HEADLINES: Mapping[Verdict, str] = {
 def pull_request_text(report: RetrainReport) -> str:
     """The verdict as Markdown, for the pull request."""
     measured = report.measured
-    beside = f"beside `{report.champion}`" if report.champion else "without a champion"
+    beside = f"compared with `{report.champion}`" if report.champion else "without a champion"
     lines = [
         f"# {report.scorer}: `{report.version}` {beside}",
         "",
@@ -208,7 +209,7 @@ def pull_request_text(report: RetrainReport) -> str:
     ]
     if former := measured.best_former:
         gain = f"{former.gain:+.4f} ({former.low:+.4f} to {former.high:+.4f})"
-        name = f"average precision, the best release so far, `{former.version}`"
+        name = f"average precision, compared with the best release so far, `{former.version}`"
         rows.append([name, f"{former.former:.4f}", f"{former.challenger:.4f}", gain])
     if policy := measured.policy:
         name = f"{policy.name.replace('_', ' ')}, promised {policy.promised:g}"

@@ -94,7 +94,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     store, key, public_keys = open_store_writer(options.store), SETTINGS.predictions_key, SETTINGS.store_public_key
     lists = served_lists(store, options.scorer, scorer.contract, key, public_keys)
     if lists:
-        say(f"decided by lists {lists.version} of {store} too")
+        say(f"the lists {lists.version} of {store} are applied too")
     targets = targets_of(options.input, output, parts, (LISTED,) if lists else ())
     columns = columns_by_field(parts[0], scorer.contract)
     for text in (read_as(parts), unread_text(parts[0], columns, scorer.contract)):
@@ -116,7 +116,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     if scorer.past:
         state["past"] = past_identity(options.past)
         if not options.past:
-            say(f"without PAST nothing is known of before {options.input}")
+            say(f"without PAST nothing is known of what happened before {options.input}")
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
         decimals = decimals_of(parts, columns, scorer.contract, options.chunk_rows)
@@ -131,14 +131,16 @@ def score_files(options: ScoreOptions) -> ScoreResult:
             counts, n_resumed = _score_chunks(options, parts, job, workers, first)
         if changed := changed_files(parts):
             discard(output)
-            raise DataError(f"{', '.join(changed)} was changed while it was scored; run it again")
+            raise DataError(f"{', '.join(changed)} was changed while it was scored; run the command again")
         totals = {key: sum(chunk[key] for chunk in counts.values()) for key in ("rows", "flagged", "rejected")}
         if not totals["rows"]:
             discard(output)
             raise DataError(f"{options.input} holds no rows")
         n_written = _join(job, parts, targets, counts)
         if totals["rows"] != n_written + totals["rejected"]:
-            raise StageError(f"of {totals['rows']:,} rows {n_written:,} were written, {totals['rejected']:,} rejected")
+            raise StageError(
+                f"{totals['rows']:,} rows were read, but {n_written:,} were written and {totals['rejected']:,} rejected"
+            )
         move_to_targets(run, targets, output)
         discard(output)
     reasons = sum((Counter(chunk["because"]) for chunk in counts.values()), Counter[str]())
@@ -185,7 +187,10 @@ def _score_chunks(
         pass
     counts = finished_chunks(job.run)
     if wrong := [name for name, size in sizes.items() if counts.get(name, {}).get("rows") != size]:
-        raise StageError(f"chunks {', '.join(wrong)} of {job.run} do not hold the rows that the input has there")
+        raise StageError(
+            f"chunks {', '.join(wrong)} of {job.run} do not have as many rows as the input has there; delete that "
+            "folder, and run the command again"
+        )
     return {name: counts[name] for name in sizes}, len(finished)
 
 
@@ -215,7 +220,7 @@ def summary(options: ScoreOptions, result: ScoreResult) -> str:
     if result.rejected:
         lines += [f"  {reason}: {count:,}" for reason, count in result.reasons.most_common(10)]
         lines += [f"  {text}" for text in sentences(result.lines, n_files=2 if options.input.is_dir() else 1)]
-        lines += [f"  all of them, with their reasons: {rejected_path(options.output)}"]
+        lines += [f"  all rejected rows, with their reasons: {rejected_path(options.output)}"]
     return "\n".join(lines)
 
 
@@ -224,13 +229,15 @@ def _options() -> ScoreOptions:
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("input", help="a .csv or .parquet file, or a folder of them")
-    parser.add_argument("output", help="a .csv or .parquet file; a folder where the input is one")
+    parser.add_argument("output", help="a .csv or .parquet file; a folder if the input is one")
     parser.add_argument("--reasons", nargs="?", const="yes", default="", choices=("yes", "no", ""))
-    parser.add_argument("--version", default="", help="of the store; else its current one, else the packaged one")
+    parser.add_argument(
+        "--version", default="", help="a version of the store; by default its current one, or else the packaged one"
+    )
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument("--chunk-rows", type=int, default=CHUNK_ROWS, help="how many rows are in memory at once")
-    parser.add_argument("--past", default="", help="of a scorer with a history: state.parquet, or a history.db")
-    parser.add_argument("--engine", choices=("local", "dask", ""), default="", help="else as the scorer declares it")
+    parser.add_argument("--past", default="", help="for a scorer with a history: state.parquet, or a history.db")
+    parser.add_argument("--engine", choices=("local", "dask", ""), default="", help="by default as declared")
     arguments = parser.parse_args()
     if empty := [name.upper() for name in ("scorer", "input", "output") if not getattr(arguments, name)]:
         parser.error(f"{', '.join(empty)} must be given: make score INPUT=... OUTPUT=... SCORER=...")
@@ -257,13 +264,13 @@ def main() -> None:
         *(BundleError, StoreError, OSError),
         place=f"in {options.output.resolve().parent}",
         chunk_rows="--chunk-rows",
-        hint=", what is finished is kept: run the same command again to resume",
+        hint=", then run the command again; with the same options it resumes from the finished chunks",
     ):
         max_share = declared_scorer(options.scorer).quarantine.max_share
         result = score_files(options)
     say(summary(options, result))
     if result.rejected > max_share * result.rows:
-        say(f"  that is more than quarantine.max_share of {options.scorer}, {max_share:.2%}")
+        say(f"  more rows are rejected than quarantine.max_share of {options.scorer} allows, {max_share:.2%}")
         raise SystemExit(TOO_MANY_REJECTED)
 
 

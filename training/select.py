@@ -90,10 +90,11 @@ def describe_lead(report: dict[str, Any]) -> str:
     if mean < 0:
         return f"{SHIPPED} has the highest average precision; {best} follows, {-mean:.4f} +- {spread:.4f} behind"
     if mean <= spread:
-        return f"{best} is ahead of {SHIPPED} by {mean:.4f} +- {spread:.4f} average precision: within the spread"
+        lead = f"{best} is ahead of {SHIPPED} by {mean:.4f} +- {spread:.4f} average precision"
+        return f"{lead}: within the spread between folds"
     return (
         f"{best} BEATS {SHIPPED}, which ships, by {mean:.4f} +- {spread:.4f} average precision, more than the spread "
-        "between folds; on few frauds that is often chance, on many look at the features before you trust this one"
+        f"between folds; with few frauds that is often chance, with many check the features before you trust {SHIPPED}"
     )
 
 

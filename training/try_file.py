@@ -84,7 +84,9 @@ def check_folder(folder: Path) -> str | None:
     declared = folder / PARAMS
     header = MADE_BY_TRY.match(declared.read_text(encoding="utf-8")) if declared.is_file() else None
     if not header:
-        raise StageError(f"OUT is {folder}, which has files that no try wrote; choose another folder or empty it")
+        raise StageError(
+            f"OUT is {folder}, which has files not written by `make try`; choose another folder, or empty it"
+        )
     return header[1]
 
 
@@ -166,8 +168,8 @@ def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float)
             raise
     settings = settings_for(inferred, label_delay_days)
     say(
-        f"no history of {', '.join(block.name for block in blocks)} is tried: without the first rows, from which it is "
-        "learned, there are frauds at too few times to compare models; bring more frauds, or rows of a longer period"
+        f"no history of {', '.join(block.name for block in blocks)} is tried: it needs the first rows, and without "
+        "these there are frauds at too few times to compare models; bring more frauds, or rows of a longer period"
     )
     return [], settings
 
@@ -258,9 +260,9 @@ def too_few_frauds(n_frauds: int) -> str:
     n_test = max(round(TEST * n_frauds), 1)
     low, _ = share_interval(n_test, n_test)
     return (
-        f"a model needs at least {FEW_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
-        f"tests it, and if it caught all of these its recall could still be anything from {low:.0%} to 100%. Bring "
-        "rows of a longer period, or count more as fraud by another LABEL; until then nothing can be tested"
+        f"a model needs at least {FEW_FRAUDS}. With {n_frauds}, about {n_test} would be in the latest fifth of the "
+        f"rows, which tests the model; even if it caught all of these, its recall could be anything from {low:.0%} to "
+        "100%. Bring rows of a longer period, or count more rows as fraud with another LABEL"
     )
 
 
@@ -342,8 +344,8 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
         former, settings["decision"] = settings["decision"].partition("   ")[0], RECALL_DECISION
         declare(chosen)
         return (
-            f"WARNING: no threshold keeps the policy {former}, because more rows have the same, highest probability; "
-            "it is recall: 0.90 instead, which may flag many"
+            f"WARNING: no threshold satisfies the policy {former}, because more rows than that share the highest "
+            "probability; the policy is recall: 0.90 instead, which may flag many rows"
         )
 
     try:
@@ -371,7 +373,9 @@ def read_delay(text: str) -> float:
     except ValueError:
         days = nan
     if not 0 <= days < inf:
-        raise StageError(f"LABEL_DELAY is {text}; it must be after how many days labels are known, such as 7")
+        raise StageError(
+            f"LABEL_DELAY is {text}; it must be the number of days after which labels are known, such as 7"
+        )
     return days
 
 

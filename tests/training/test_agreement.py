@@ -143,7 +143,9 @@ def test_what_cannot_be_compared_is_counted(lines: list[bytes]) -> None:
         "broken lines (no usable probability)": 1,
         "broken lines (no usable features)": 1,
     }
-    with pytest.raises(DataError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
+    with pytest.raises(
+        DataError, match="the log holds 5 requests of mini that its latest champion and shadow both scored; at least 20"
+    ):
         read_shadow_pairs(lines[:5], "mini")
 
 

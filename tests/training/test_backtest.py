@@ -97,7 +97,7 @@ def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("nobody", r"params\.yaml: there is no scorers\.nobody; declared are mini"),
+        ("nobody", r"params\.yaml: there is no scorers\.nobody; the declared scorers are mini"),
         (
             "mini --since 2030-01-01",
             r"no whole week from 2030-01-01T00:00:00 on has rows; the last row is of 2025-03-01T\S+; .*",

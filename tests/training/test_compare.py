@@ -289,8 +289,8 @@ LOWER, HIGHER, MUCH_HIGHER = (0.4, -0.1, [-0.2, 0.1]), (0.6, 0.1, [-0.05, 0.25])
             HIGHER,
             False,
             (
-                "smote has the highest average precision, +0.1000 (95 % -0.0500 to +0.2500) over none: no difference "
-                "that these rows can show"
+                "smote has the highest average precision, +0.1000 (95 % -0.0500 to +0.2500) over none, but the "
+                "difference is not significant"
             ),
         ),
         (
@@ -302,8 +302,8 @@ LOWER, HIGHER, MUCH_HIGHER = (0.4, -0.1, [-0.2, 0.1]), (0.6, 0.1, [-0.05, 0.25])
             HIGHER,
             True,
             (
-                "none is the simplest within one standard error of the highest average precision, smote's: "
-                "+0.1000 (95 % -0.0500 to +0.2500)"
+                "none is the simplest variant within one standard error of the highest average precision, which smote "
+                "has; its lead is +0.1000 (95 % -0.0500 to +0.2500)"
             ),
         ),
     ],
@@ -318,7 +318,7 @@ def test_choice_is_reported_with_its_interval(smote: Any, is_automatic: bool, se
 def test_one_variant_alone_is_said() -> None:
     """If the rows allow only one variant, there is nothing to compare it with."""
     report = report_of(none=(0.5, 0.0, [0.0, 0.0]))
-    assert verdict_of(report, "none", is_automatic=True) == "none is the only way that these rows allow"
+    assert verdict_of(report, "none", is_automatic=True) == "none is the only variant that these rows allow"
 
 
 def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
@@ -370,7 +370,7 @@ def test_smote_is_left_out_where_it_would_take_long(
 ) -> None:
     """With very many rows or features SMOTE is not tried, and a line says why."""
     without = [variant for variant in VARIANTS if variant.method != "smote"]
-    for limit, why in (("SMOTE_CELLS", "in a fold it would take long"), ("SMOTE_COLUMNS", "neighbours mean little")):
+    for limit, why in (("SMOTE_CELLS", "it would take too long with"), ("SMOTE_COLUMNS", "neighbours mean little")):
         with monkeypatch.context() as limited:
             limited.setattr(compare, limit, 1)
             assert compare.possible(VARIANTS, folds, mini_scorer) == without

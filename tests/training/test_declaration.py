@@ -135,26 +135,26 @@ REFUSED = [
     (
         update("costs", insult=0),
         (
-            ".costs.insult: it is 0, so that all requests would be blocked for nothing; give what a legitimate one "
-            "that is blocked costs, such as 15 or {share: 0.05}, or remove it."
+            ".costs.insult: it is 0, so blocking would cost nothing and all requests would be blocked; give what "
+            "blocking a legitimate request costs, such as 15 or {share: 0.05}, or remove it."
         ),
     ),
     (
         update("costs", insult="5%"),
-        ".costs.insult: it is '5%'; it must be a number, or {flat: ..., share: ...}, or one of these two.",
+        ".costs.insult: it is '5%'; it must be a number, or {flat: ..., share: ...} with one key or both.",
     ),
     (
         update("costs", insult=15),
         (
-            ": costs.insult is what a legitimate request that is blocked costs, and decision has no block; declare "
+            ": costs.insult is what blocking a legitimate request costs, but decision has no block; declare "
             "decision: {review: ..., block: ...}, or remove insult."
         ),
     ),
     (
         update("decision", recall=None, review={"recall": 0.9}, block={"cost": "lowest"}),
         (
-            ": decision.block.cost needs costs.insult, without which it would be cheapest to block everything; add "
-            "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}."
+            ": decision.block.cost needs costs.insult, because otherwise it would be cheapest to block everything; "
+            "declare what blocking a legitimate request costs, such as insult: 15 or insult: {share: 0.05}."
         ),
     ),
     (update("folds", count=1), ".folds.count is 1; it must be greater than or equal to 2."),
@@ -179,8 +179,8 @@ REFUSED = [
     (
         update(gate={"margin": 1}),
         (
-            ".gate.margin: it is 1, by which every model would pass; give how much average precision you would risk, "
-            "such as 0.02."
+            ".gate.margin: it is 1, with which every model would pass; give the loss of average precision that you "
+            "would accept, such as 0.02."
         ),
     ),
     (update(gate={"min_frauds": 0}), ".gate.min_frauds is 0; it must be greater than or equal to 1."),
@@ -263,7 +263,7 @@ REFUSED = [
     (
         update("fields", "amount", monotone="increasing"),
         (
-            ": fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and "
+            ": fields.amount.monotone cannot hold for features.momentum: speed may be below 0 and "
             "invert the direction; declare speed with min: 0, or remove the feature."
         ),
     ),
@@ -292,7 +292,7 @@ REFUSED = [
     ),
     (
         update(decision={"review_rate": 0.1, "confidence": 0.9}),
-        ".decision: confidence is for recall and precision, the policy is review_rate; remove confidence.",
+        ".decision: confidence is for recall and precision, but the policy is review_rate; remove confidence.",
     ),
     (
         update(decision={"review": {"recall": 0.9}}),
@@ -305,8 +305,8 @@ REFUSED = [
     (
         update(decision={"recall": 0.9, "review": {"recall": 0.9}, "block": {"precision": 0.9}}),
         (
-            ".decision: recall stands beside review or block; it must be one policy, or a policy for each of review "
-            "and block."
+            ".decision: recall cannot be combined with review or block; declare one policy, or a policy for each of "
+            "review and block."
         ),
     ),
     (
@@ -337,7 +337,7 @@ REFUSED = [
     # The model and its tuning.
     (
         update("model", tree_method="exact"),
-        ": model.tree_method is exact, which does not support country, item; it must be hist.",
+        ": model.tree_method is exact, which does not support string fields (country, item); it must be hist.",
     ),
     (
         update("tuning", grid={"subsample": [0.5]}),
@@ -409,7 +409,8 @@ def test_two_scorers_on_one_route(mini_params: Path, tmp_path: Path, second_rout
     content["scorers"]["other"] = content["scorers"]["mini"] | {"route": second_route}
     path = tmp_path / "params.yaml"
     yaml.dump(content, path)
-    assert refusal(path) == f"{path}: scorers.other.route takes {second_route}, which scorers.mini has; choose another."
+    sentence = f"scorers.other.route takes {second_route}, which scorers.mini already has; choose another."
+    assert refusal(path) == f"{path}: {sentence}"
 
 
 @pytest.mark.parametrize(
@@ -449,7 +450,7 @@ def test_unknown_scorer_name(mini_params: Path) -> None:
     """The message for an undeclared scorer lists those that are declared."""
     with pytest.raises(StageError) as caught:
         declared_scorer("maxi", mini_params)
-    assert str(caught.value) == f"{mini_params}: there is no scorers.maxi; declared are mini"
+    assert str(caught.value) == f"{mini_params}: there is no scorers.maxi; the declared scorers are mini"
 
 
 def test_records_are_frozen(mini_scorer: ScorerDeclaration) -> None:

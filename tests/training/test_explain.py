@@ -119,10 +119,10 @@ def test_who_was_let_through_is_told(
     assert workplace.run(explain, "mini", "log", "--id", line["id"]) == 0
     text = capsys.readouterr().out
     assert ": block (review from" in text
-    assert "  let through all the same, as one of the control group (share 0.5)\n" in text
+    assert "  let through anyway, as part of the control group (share 0.5)\n" in text
     rewrite(workplace, "r1", lambda line: line.update(list="allow"))
     assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
-    assert "  decided all the same by a list: allow\n" in capsys.readouterr().out
+    assert "  overruled by a list: allow\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,22 @@ def test_who_was_let_through_is_told(
     [
         (lambda line: line.update(probability=0.25), 1, "recomputed different: probability: recorded 0.25, recomputed"),
         (lambda line: line.update(band="approve"), 1, "recomputed different: band: recorded 'approve', recomputed '"),
-        (lambda line: line["features"].pop("amount"), 0, "not recomputed: amount is not in the record (lost)"),
+        (
+            lambda line: line["features"].pop("amount"),
+            0,
+            "not recomputed: amount is not in the record (the record is incomplete)",
+        ),
         (lambda line: line.update(base=7.5), 1, "recomputed different: base: recorded 7.5, recomputed "),
         (
             lambda line: line.update(version="0123456789ab"),
             0,
-            "not recomputed: version 0123456789ab is not the packaged",
+            "not recomputed: version 0123456789ab is not packaged in build/bundles/mini",
         ),
-        (lambda line: line["features"].update(country="Atlantis"), 0, "not recomputed: country is no value of version"),
+        (
+            lambda line: line["features"].update(country="Atlantis"),
+            0,
+            "not recomputed: country has a value that version",
+        ),
         (lambda line: line.pop("features"), 0, "not recomputed: broken lines (no usable features)"),
         (lambda line: line.pop("version"), 0, "not recomputed: broken lines (no usable version)"),
         (lambda line: line.pop("probability"), 0, "not recomputed: broken lines (no usable probability)"),
@@ -222,8 +230,8 @@ def test_hashed_values_are_found_by_the_key(
     recorder.record(scorer, Answered((request,), scored, (scorer.answer(request, scored[0]),)), 0.0)
     for key, said in (
         (KEY, "recomputed equal"),
-        (b"", "country is no value of version"),
-        (b"x", "country is no value"),
+        (b"", "country has a value that version"),
+        (b"x", "if it is hashed, PREDICTIONS_KEY must be the function's"),
     ):
         monkeypatch.setenv("PREDICTIONS_KEY", key.decode())
         assert workplace.run(explain, "mini", "log", "--id", "r1") == 0

@@ -464,12 +464,12 @@ REFUSALS = [
     (
         "label_delay_days: 2}",
         "label_delay_days: 2000}",
-        "kB of them are for one part: shorten split.label_delay_days or over of most_amount and card_risk",
+        "kB: shorten split.label_delay_days or over of most_amount and card_risk",
     ),
     (
         "label_delay_days: 2}",
         "label_delay_days: 1200}",
-        "history.entities.card can need 42.3 kB for each key, which must be at most 32 kB, and 38.7 ",
+        "card can need 42.3 kB for each key, but at most 32 kB are allowed; its largest part takes 38.7 kB: ",
     ),
     ("warmup_days: 3", "warmup: 3", "history.warmup is not a known key"),
     ("      card:    {type: key}\n", "", "history.entities.card.key is card; it must be a field of type key"),

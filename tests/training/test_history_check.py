@@ -299,8 +299,8 @@ def test_nothing_is_recorded_without_a_key(run: Run, scorer: Scorer, served: Sql
     ended, _ = run()
     assert ended == (
         "history-check mini: log holds no prediction of mini with its past (predictions without a past: 3); the "
-        "function records it where PREDICTIONS, PREDICTIONS_KEY and HISTORY are set, unless a field that it reads is "
-        "private: omit"
+        "function records the past if PREDICTIONS, PREDICTIONS_KEY and HISTORY are set and no field that the history "
+        "reads is private: omit"
     )
 
 
@@ -312,5 +312,6 @@ def test_mistakes_have_a_sentence(run: Run, client: TestClient, sent: Sent, monk
     )
     monkeypatch.delenv("PREDICTIONS_KEY")
     assert run("--past", "build/mini/state.parquet")[0] == (
-        "history-check mini: PAST needs the function's PREDICTIONS_KEY in the environment, to find the log's keys in it"
+        "history-check mini: PAST needs the function's PREDICTIONS_KEY in the environment; without it the log's keys "
+        "cannot be found in the file"
     )

@@ -83,7 +83,7 @@ def test_states_are_those_that_the_function_would_have(
     """States equal the function's byte for byte, warm-up and label delay included; expired keys are left out."""
     ended, printed = run()
     assert ended is None
-    assert "state.parquet: the states of 60 of card and " in printed
+    assert "state.parquet: the states of 60 keys of card and " in printed
     assert " after 1,500 rows, as of 2025-03-01T23:24:52Z, 359 keys forgotten by then, " in printed
     table = pq.read_table(STATES)
     built = dict(zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True))
@@ -171,7 +171,7 @@ def test_an_interrupted_load_goes_on(
     )
     n_loaded = len(states_in("h.db"))
     assert 0 < n_loaded < 600
-    assert f" states ({n_loaded} of them before) as of " in run("--load", "h.db")[1]
+    assert f" states ({n_loaded} of them loaded before) as of " in run("--load", "h.db")[1]
     expected = replayed(sent, past_of(scorer))
     assert len(states_in("h.db")) == pq.read_metadata(STATES).num_rows
     assert states_in("h.db").items() <= expected.items()
@@ -276,8 +276,8 @@ def test_a_key_is_deleted(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, 
     ended, printed = run("--history", "h.db", "--delete", "card=card-7")
     assert ended is None
     assert printed == (
-        f"h.db: what it remembered of card=card-7 is deleted; {STATES} has it again once it is built, unless its rows "
-        "are removed from the data\n"
+        f"h.db: all that it remembered of card=card-7 is deleted; {STATES} will have the key again when next built, "
+        "unless its rows are removed from the data\n"
     )
     gone = past_of(scorer).stored_key(0, "card-7")
     assert states_in("h.db") == {key: state for key, state in before.items() if key != gone}
@@ -415,7 +415,7 @@ def test_events_that_cannot_be_told_apart_are_not_loaded(
     before = states_in("h.db")
     run()
     ended = run("--load", "h.db")[0]
-    assert ended.startswith("history mini: h.db already has events before 2025-03-01T23:24:52Z, which ")
+    assert ended.startswith("history mini: h.db already has events before 2025-03-01T23:24:52Z, and ")
     assert ended.endswith("make history SCORER=mini BEFORE=2025-03-01, then load again")
     assert states_in("h.db") == before
     run("--before", "2025-03-01")
@@ -434,7 +434,7 @@ def test_a_damaged_state_is_told(run: Run) -> None:
         "history mini: h.db: the state of card=card-7 is damaged: the bytes are not a state of this history"
     )
     assert run("--load", "h.db")[0] == (
-        f"history mini: {STATES} or h.db is damaged: the bytes are not a state of this history; build the file anew"
+        f"history mini: {STATES} or h.db is damaged: the bytes are not a state of this history; build the file again"
     )
     assert states_in("h.db") == before
 
@@ -452,7 +452,7 @@ def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatc
         connection.execute("INSERT INTO states (key, state, expires) VALUES (?, ?, ?)", late)
     ended = run("--load", "h.db")[0]
     assert ended.startswith(f"history mini: h.db: after 60 states of {STATES}: ")
-    assert ended.endswith("; build it with BEFORE=2025-03-01 and load that")
+    assert ended.endswith("; build the states with BEFORE=2025-03-01, and load those")
 
 
 def refuse(*_: object) -> None:

@@ -54,9 +54,9 @@ def test_a_value_is_added_shown_and_removed(run: Run, workplace: Workplace) -> N
     assert "2 entries" in run(*add("allow", "FR"))
     said = run()
     assert "block  country: 1 value" in said
-    assert f"the first of 1 that expire does so on {NEXT_YEAR}" in said
+    assert f"1 value expires, the first on {NEXT_YEAR}" in said
     assert "block: chargebacks, by" in run("--field", "country", "--value", "DE")
-    assert "it is on no list" in run("--field", "country", "--value", "NA")
+    assert "the value is on no list" in run("--field", "country", "--value", "NA")
     assert "field is 'Country'; it must be one of country, item" in run("--field", "Country", "--value", "DE")
     texts = [path.read_text() for path in (workplace.folder / "store" / "mini" / "lists").iterdir()]
     assert not any('"DE"' in text for text in texts)
@@ -102,7 +102,7 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
         (add(reason=" "), "reason is empty; say why"),
         (add(expires="soon"), "expires is 'soon'; it must be a date, such as 2027-01-31"),
         (add(expires="2020-01-31"), "expires is 2020-01-31, which is past"),
-        ([*add(), "--remove", "block"], "give one of ADD, REMOVE, FILE and CLEAR"),
+        ([*add(), "--remove", "block"], "ADD and REMOVE cannot be combined; give one of them"),
         ([*add(), "--replace", "yes"], "REPLACE=yes needs FILE"),
         (add(value="x" * 33), "value is longer than 32 characters"),
         (add(value="\udcff"), "value is no text in UTF-8"),
@@ -111,7 +111,7 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
             "this value of country is not on the list block",
         ),
         (["--file", "absent.csv"], "absent.csv"),
-        ([*add(), "--key", ""], "PREDICTIONS_KEY is empty; give the deployment's"),
+        ([*add(), "--key", ""], "PREDICTIONS_KEY is empty; set it to the deployment's key"),
         ([*add(), "--signing-key", "absent.pem"], "absent.pem is not a private key in PEM"),
     ],
 )
@@ -142,7 +142,9 @@ def test_a_table_with_another_column_is_refused(run: Run, tmp_path: Path) -> Non
     """An unknown column is refused: a misspelt expiry would give an entry that never expires."""
     path = tmp_path / "lists.csv"
     path.write_text("list,field,value,reason,Expires\nallow,country,FR,known,2099-01-01\n")
-    assert "has a column Expires; it may have list, field, value, reason, expires" in run("--file", str(path))
+    assert "has unknown columns: Expires; the known ones are list, field, value, reason, expires" in run(
+        "--file", str(path)
+    )
 
 
 def test_batch_scoring_goes_by_the_lists_of_the_store(
@@ -161,7 +163,7 @@ def test_batch_scoring_goes_by_the_lists_of_the_store(
     assert "PREDICTIONS_KEY is empty; set it to the key that hashed them" in str(workplace.run(score, *arguments))
     monkeypatch.setattr(score, "SETTINGS", SETTINGS.model_copy(update={"predictions_key": KEY.encode()}))
     assert workplace.run(score, *arguments) is None
-    assert "decided by lists" in capsys.readouterr().out
+    assert "are applied too" in capsys.readouterr().out
     scored = pd.read_parquet(workplace.folder / "scored.parquet")
     scorer = load_scorer(workplace.folder / "build" / "bundles" / "mini")
     lists = served_lists(open_store_writer("store"), "mini", scorer.contract, KEY.encode())

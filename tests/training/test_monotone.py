@@ -73,14 +73,16 @@ def test_sign_of_a_derived_feature(features: Keys, a: Keys, b: Keys, sign: int) 
 
 
 INVERTED = (
-    "fields.{0}.monotone cannot hold through features.c: {1} may be below 0 and invert the direction; "
+    "fields.{0}.monotone cannot hold for features.c: {1} may be below 0 and invert the direction; "
     "declare {1} with min: 0, or remove the feature"
 )
 DIVIDED_BY_0 = (
-    "fields.b.monotone cannot hold through features.c, which has no value where b is 0; "
+    "fields.b.monotone cannot hold for features.c, which has no value where b is 0; "
     "declare b with a min above 0, or remove the feature"
 )
-TWO_DIRECTIONS = "features.c cannot have the directions of both a and {}; remove one monotone, or the feature"
+TWO_DIRECTIONS = (
+    "features.c cannot follow the directions of both a and {}; remove monotone from one of them, or remove the feature"
+)
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ ONE_TEST_WINDOW = "the test window must be given by exactly one of test (a share
         ({"calibrate": 0.2}, ONE_TEST_WINDOW),
         (
             {"test": 0.2, "calibrate_days": 7},
-            "calibrate_days and test are of two units; give both windows as shares, or both in days",
+            "calibrate_days and test use different units; give both windows as shares, or both in days",
         ),
         (
             {"test_days": 7, "calibrate": 0.2},
-            "calibrate and test_days are of two units; give both windows as shares, or both in days",
+            "calibrate and test_days use different units; give both windows as shares, or both in days",
         ),
         ({"test": 0.5, "calibrate": 0.5}, "calibrate + test is 1; it must be below 1"),
         ({"test": 0.7, "calibrate": 0.6}, "calibrate + test is 1.3; it must be below 1"),
@@ -175,7 +175,7 @@ def test_a_grid_value_that_the_model_refuses(grid: dict[str, list[float]]) -> No
 
 
 ONE_POLICY = "it must be exactly one of cost, precision, recall, review_rate"
-NO_TARGET = "confidence is for recall and precision, the policy is"
+NO_TARGET = "confidence is for recall and precision, but the policy is"
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,9 @@ def test_address_without_a_store_is_told(
     command: Command, folder_store: FolderStoreWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a release, or at a wrong address, nothing is listed; STORE applies without --store."""
-    with pytest.raises(SystemExit, match=r"^list: there is no store at .*/store, or nothing of mini in it; `make rel"):
+    with pytest.raises(
+        SystemExit, match=r"^list: there is no store at .*/store, or it holds no release of mini; publish"
+    ):
         command("list")
     assert not folder_store.root.exists()
     monkeypatch.setenv("STORE", str(tmp_path / "elsewhere"))
@@ -341,7 +343,9 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(command: Command, tmp_pat
     """OUT itself, or a folder above it, may be a file."""
     (tmp_path / "file").write_text("kept")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(SystemExit, match=rf"^{name}: OUT is {out}, where a file is in the way; it must name a fo"):
+        with pytest.raises(
+            SystemExit, match=rf"^{name}: OUT is {out}, but a file is in the way; it must name a folder"
+        ):
             command(name, "--out", str(out))
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -377,7 +381,7 @@ def test_the_card_after_a_rollback(
 def test_a_card_of_nothing_is_refused(command: Command) -> None:
     """A card is refused if no version is in production, or for a version that was never released."""
     command("release")
-    with pytest.raises(SystemExit, match="no version of mini is in production; name one of `make releases` as VERSION"):
+    with pytest.raises(SystemExit, match="no version of mini is in production; set VERSION= to one that `make rel"):
         command("card", "--scorer", "mini")
     with pytest.raises(SystemExit, match=f"{ABSENT} of mini is not in .*; `make releases` lists what there is"):
         command("card", "--scorer", "mini", "--version", ABSENT)

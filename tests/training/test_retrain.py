@@ -157,7 +157,7 @@ def test_command_says_where_the_gate_cannot_tell(retraining: Retraining) -> None
 @pytest.mark.parametrize(
     ("arguments", "error", "dvc_commands"),
     [
-        (("none",), "there is no scorers.none; declared are mini", []),
+        (("none",), "there is no scorers.none; the declared scorers are mini", []),
         (("mini", "--rows", "absent.csv"), "absent.csv does not exist; it must be a .csv or", ["status"]),
         (("mini", "--rows", "new.json"), "new.json does not exist; it must be a .csv or", ["status"]),
         (("mini", "--signing-key", "absent.pem"), "absent.pem is not a private key", []),
@@ -176,7 +176,7 @@ def test_mistake_is_one_sentence(
 @pytest.mark.parametrize(
     ("output", "error"),
     [
-        ('{"data.dvc": [{"changed outs": {"data": "modified"}}]}', r"data/ is not what data\.dvc names: `dvc checkout"),
+        ('{"data.dvc": [{"changed outs": {"data": "modified"}}]}', r"data/ differs from the version that data\.dvc "),
         (StageError("`dvc status` failed: disk I/O error"), "failed: disk I/O error"),
     ],
     ids=["changed", "failed"],
@@ -202,7 +202,7 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with (
         Repo.init(no_scm=True) as repo,
         repo.lock,
-        pytest.raises(StageError, match=rf"^another DVC process \(PID {process}\) is at work here"),
+        pytest.raises(StageError, match=rf"^another DVC process \(PID {process}\) is running here"),
     ):
         retrain.dvc("status")
     assert retrain.dvc("status", "--json") == "{}\n"
@@ -283,9 +283,12 @@ def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
             measured=measured,
         )
     )
-    assert "# mini: `new` beside `old`" in text
+    assert "# mini: `new` compared with `old`" in text
     assert "| average precision | 0.2500 | 0.5000 | +0.2500 (+0.2000 to +0.3000) |" in text
-    best = "| average precision, the best release so far, `first` | 0.4000 | 0.5000 | +0.1000 (+0.0000 to +0.2000) |"
+    best = (
+        "| average precision, compared with the best release so far, `first` | 0.4000 | 0.5000 | +0.1000 (+0.0000 to "
+        "+0.2000) |"
+    )
     assert best in text
     assert "| alert rate | 1.00% | 2.00% |  |" in text
     assert "1,200 rows from 2026-01-01T00:00:00 to 2026-01-08T00:00:00, 30 of them frauds" in text

@@ -252,7 +252,7 @@ def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame
     broken, refused = broken_csv(source, mini_rows)
     status, message = run(source, output, "--chunk-rows", "333")
     assert status == score.TOO_MANY_REJECTED
-    assert "more than quarantine.max_share of mini, 1.00%" in message
+    assert "more rows are rejected than quarantine.max_share of mini allows, 1.00%" in message
     assert f"the line is broken: {len(broken)}" in message
     assert f"amount is below 0: {len(refused)}" in message
     rejected = pd.read_csv(tmp_path / "out.parquet.rejected.csv", dtype=str, keep_default_na=False)
@@ -386,7 +386,7 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
 ) -> None:
     """The message has what exists, or what would create it."""
     output = tmp_path / "out.csv"
-    sentence = "score: params.yaml: there is no scorers.maxi; declared are mini"
+    sentence = "score: params.yaml: there is no scorers.maxi; the declared scorers are mini"
     assert run(rows, output, scorer="maxi") == (1, sentence)
     monkeypatch.chdir(project)
     assert_refused(run, rows, output, "there is no bundle of mini, neither in store nor as build/bundles/mini")
@@ -510,7 +510,7 @@ def test_a_full_disk_keeps_what_is_finished(
     options = ("--reasons", "--chunk-rows", "1000")
     assert run(many, tmp_path / "undisturbed.parquet", *options)[0] == 0
     output = small_disk(size) / "out.parquet"
-    sentence = f"score: there is no space left in {output.parent}; make room, what is finished is kept"
+    sentence = f"score: there is no space left in {output.parent}; make room, then run the command again"
     assert_refused(run, many, output, sentence, *options)
     kept = len(list(output.parent.glob(".out.parquet.scoring/*/*-*.json")))
     assert kept == 9 if size == "1200k" else 0 < kept < 9
@@ -533,7 +533,7 @@ def test_an_input_that_changes_during_the_run_is_refused(
         return parts
 
     monkeypatch.setattr(score, "read_input_files", touched)
-    sentence = f"{rows} was changed while it was scored; run it again"
+    sentence = f"{rows} was changed while it was scored; run the command again"
     assert_refused(run, rows, tmp_path / "out.parquet", sentence)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 

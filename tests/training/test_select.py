@@ -36,15 +36,15 @@ def report_of(**precisions: list[float]) -> dict[str, Any]:
         ),
         (
             {"xgboost": [0.5, 0.7], "adaboost": [0.6, 0.68], "random_forest": [0.1, 0.1]},
-            "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread",
+            "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread between folds",
         ),
         # Folds that are hard for both candidates do not widen the spread of their difference.
         (
             {"xgboost": [0.1, 0.5, 0.9], "adaboost": [0.12, 0.53, 0.92], "logistic_regression": [0.1, 0.2, 0.3]},
             (
                 "adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058 average precision, more than the "
-                "spread between folds; on few frauds that is often chance, on many look at the features "
-                "before you trust this one"
+                "spread between folds; with few frauds that is often chance, with many check the features "
+                "before you trust xgboost"
             ),
         ),
         (

@@ -54,7 +54,7 @@ def test_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
     write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", inferred(), {"split": "{}"}))
     assert check_folder(tmp_path) == "shop"
     file = write(tmp_path / "params.yaml", "scorers: {}\n")
-    with pytest.raises(StageError, match="has files that no try wrote"):
+    with pytest.raises(StageError, match="has files not written by `make try`"):
         check_folder(tmp_path)
     with pytest.raises(StageError, match="is a file"):
         check_folder(file)
@@ -185,7 +185,7 @@ def test_too_few_frauds_are_refused(tmp_path: Path, payments: Payments) -> None:
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(
         SystemExit,
-        match=r"try: .*few.csv has \d frauds .* a model needs at least 30: with \d about 1 .* from 21% to 100%",
+        match=r"try: .*few.csv has \d frauds .* a model needs at least 30\. With \d, about 1 .* from 21% to 100%",
     ):
         main(["--data", str(tmp_path / "few.csv"), "--label", "status == 'chargeback'", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
@@ -219,7 +219,9 @@ def test_equal_probabilities_change_the_policy(
     out = tmp_path / "out"
     main(["--data", str(tmp_path / "tied.csv"), "--label", "is_fraud", "--out", str(out)])
     printed = capsys.readouterr().out
-    said = "WARNING: no threshold keeps the policy {review_rate: 0.05}, because more rows have the same, highest"
+    said = (
+        "WARNING: no threshold satisfies the policy {review_rate: 0.05}, because more rows than that share the highest"
+    )
     # Once when it happens, and once beside the metrics.
     assert printed.count(said) == 2
     assert "The policy is recall: 0.9. For another" in printed
@@ -275,7 +277,9 @@ def test_histories_that_help_are_kept(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
 def test_a_label_delay_is_a_number_of_days(text: str) -> None:
     """Anything else is refused in one sentence."""
-    with pytest.raises(StageError, match=rf"^LABEL_DELAY is {text}; it must be after how many days labels are known"):
+    with pytest.raises(
+        StageError, match=rf"^LABEL_DELAY is {text}; it must be the number of days after which labels are known"
+    ):
         read_delay(text)
     assert (read_delay(""), read_delay("1.5")) == (0.0, 1.5)
 

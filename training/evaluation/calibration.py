@@ -12,7 +12,7 @@ from training.run.matrix import Floats, Labels
 
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8
-REMEDY = "check that the label means fraud and that the fields are known when it is scored, or bring more frauds"
+REMEDY = "check that the label means fraud and that the fields are known when a request is scored, or bring more frauds"
 CALIBRATION_BINS = 15
 
 

@@ -60,8 +60,8 @@ def decided(probability: Floats, label: Labels, decision: Decision, money: Money
         if thresholds[1] < thresholds[0] or (is_given and thresholds[1] == thresholds[0]):
             raise PolicyError(
                 f"decision.block picks the threshold {thresholds[1]:.4g}, which is not above that of decision.review, "
-                f"{thresholds[0]:.4g}, so that nothing would be reviewed; let block aim at a higher precision or a "
-                "lower recall"
+                f"{thresholds[0]:.4g}, so nothing would be reviewed; let block aim at a higher precision or a lower "
+                "recall"
             )
         made["block"] = {"policy": block.given, "threshold": thresholds[1]}
     if decision.score:
@@ -95,9 +95,9 @@ def _cheapest(
     if not chosen[0]:
         if costs.most_reviews < costs.n_flagged[1]:
             raise PolicyError(
-                f"{keys[0]}.cost: costs.capacity is {money.costs.capacity:g} reviews a day, so that none of the rows "
-                f"of {money.days:.1f} days can be reviewed: {costs.n_flagged[1]:,.0f} of them share the highest "
-                "probability; raise costs.capacity"
+                f"{keys[0]}.cost: costs.capacity is {money.costs.capacity:g} reviews a day, too few to review even the "
+                f"rows with the highest probability ({costs.n_flagged[1]:,.0f} in {money.days:.1f} days); raise "
+                "costs.capacity"
             )
         raise PolicyError(
             f"{keys[0]}.cost: with costs.review {money.costs.review:g} it is cheapest to flag nothing at all; check "
@@ -149,8 +149,8 @@ def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confide
     if not len(enough):
         what = "precision" if confidence is None else f"lower bound of precision, with confidence {confidence:g},"
         raise PolicyError(
-            f"{key}.precision is {target:g}; the highest {what} of any threshold on the calibration rows is "
-            f"{reached.max():.3g}: lower it"
+            f"{key}.precision is {target:g}, but the highest {what} of any threshold on the calibration rows is "
+            f"{reached.max():.3g}; lower {key}.precision"
         )
     return int(positions[enough[-1]])
 
@@ -194,7 +194,7 @@ def overstated_confidence(
     return (
         f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these belong "
         f"to only {n_groups:,} {values}, so the real confidence is lower; raise the target, or rely on the interval of "
-        "the test window, which draws these"
+        "the test window, which takes this into account"
     )
 
 
@@ -206,5 +206,5 @@ def beyond_capacity(money: Money, probability: Floats, threshold: float, block: 
         return None
     return (
         f"WARNING: the decision sends {a_day:,.0f} requests a day to review, more than costs.capacity, {capacity:g}; "
-        "aim lower, raise the capacity, or declare cost: lowest, which keeps it"
+        "declare a policy that flags fewer, raise costs.capacity, or declare cost: lowest, which keeps to it"
     )

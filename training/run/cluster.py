@@ -42,8 +42,8 @@ ATTEMPTS = 3
 TRACKER_SECONDS = 30
 # A chunk of a CSV file is sent with its task; by default Dask warns from 10 MB on.
 LARGEST_TASK = "1GB"
-NO_WORKER = "the cluster has no worker left; start some, and run this again"
-SCHEDULER_LOST = "the connection to the scheduler was lost; start one, and run this again"
+NO_WORKER = "the cluster has no worker left; start some, then run the command again"
+SCHEDULER_LOST = "the connection to the scheduler was lost; check that it is running, then run the command again"
 # What Dask and XGBoost raise when a worker or the scheduler was lost, but also for other reasons.
 POSSIBLY_LOST = (OSError, RuntimeError, ValueError, KilledWorker, futures.CancelledError, xgboost.core.XGBoostError)
 
@@ -177,8 +177,10 @@ class ClusterWorkers(Workers):
                 if not remaining:
                     raise StageError(NO_WORKER) from error
                 if attempt == ATTEMPTS:
-                    raise StageError(f"workers were lost in training, {lost}: {error}") from error
-                say(f"{lost} was lost in training; it starts again with the remaining workers")
+                    raise StageError(
+                        f"workers were lost in {ATTEMPTS} attempts to train, at last {lost}: {error}"
+                    ) from error
+                say(f"{lost} was lost in training, which starts again with the remaining workers")
                 self._await_idle(before & remaining)
         raise AssertionError
 
@@ -212,7 +214,7 @@ class ClusterWorkers(Workers):
             enable_categorical=True,
             max_bin=parameters["max_bin"],
         )
-        say(f"{rounds} rounds on {len(self._addresses())} workers, whose progress is not known")
+        say(f"{rounds} rounds on {len(self._addresses())} workers; their progress cannot be shown")
         config = Config(tracker_timeout=TRACKER_SECONDS)
         trained = xgboost.dask.train(self.client, dask_parameters, data, num_boost_round=rounds, coll_cfg=config)
         booster: xgboost.Booster = trained["booster"]
@@ -266,7 +268,7 @@ def _client(address: str | None) -> Iterator[Client]:
     except (OSError, TimeoutError, ValueError) as error:
         raise StageError(
             f"DASK_SCHEDULER_ADDRESS is {address}, where no scheduler answers within {CONNECT_SECONDS} seconds; it "
-            f"must be one such as tcp://10.0.0.7:8786: {error}"
+            f"must be the address of a running scheduler, such as tcp://10.0.0.7:8786: {error}"
         ) from error
     with client:
         yield client
@@ -292,7 +294,8 @@ def _require_workers(client: Client, address: str | None) -> None:
             )
         if version != code_version():
             raise StageError(
-                f"worker {worker} has other code, or other locked packages; bring it up to date, and start it again"
+                f"worker {worker} has other code or other locked packages than this process; update it, and start it "
+                "again"
             )
     _require_visible(client, Path.cwd())
 
@@ -301,5 +304,6 @@ def _require_visible(client: Client, folder: Path) -> None:
     for worker, exists in client.run(Path.exists, folder).items():
         if not exists:
             raise StageError(
-                f"worker {worker} does not see {folder}; it must lie at one place for all, such as a shared file system"
+                f"worker {worker} cannot see {folder}; the folder must have the same path on every machine, as on a "
+                "shared file system"
             )

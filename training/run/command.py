@@ -35,7 +35,7 @@ def one_line_errors(
         yield
     except BrokenProcessPool as error:
         raise SystemExit(
-            f"{prefix}: a process was ended, perhaps for its memory; lower {chunk_rows}{hint}: {error}"
+            f"{prefix}: a worker process was ended, perhaps because memory ran out; lower {chunk_rows}{hint}: {error}"
         ) from error
     except OSError as error:
         if error.errno in FULL:

@@ -130,7 +130,9 @@ def _pages(n_bytes: int) -> Iterator[Path]:
         _remove_unless_in_use(folder)
     with TemporaryDirectory(prefix=PAGES, dir=BUILD) as pages, FileLock(Path(pages, LOCK)):
         if (free := shutil.disk_usage(pages).free) < n_bytes:
-            raise OSError(errno.ENOSPC, f"external memory takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free")
+            raise OSError(
+                errno.ENOSPC, f"external memory needs {n_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free"
+            )
         yield Path(pages)
 
 

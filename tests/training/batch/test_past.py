@@ -101,7 +101,7 @@ def test_each_row_has_the_answer_of_the_function(run: Run, rows: pd.DataFrame, s
     rows.to_parquet("in.parquet")
     ended, printed = run("in.parquet", "out.parquet", "--reasons", "--chunk-rows", "200")
     assert ended is None
-    assert "without PAST nothing is known of before in.parquet\n" in printed
+    assert "without PAST nothing is known of what happened before in.parquet\n" in printed
     assert "6 rejected" in printed
     with closing(SqliteHistory(":memory:", 1_000)) as served:
         answers = answers_of(rows, scorer, served)

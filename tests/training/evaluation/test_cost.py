@@ -154,7 +154,7 @@ def test_capacity_bounds_what_is_reviewed() -> None:
         (
             {"capacity": 0.2},
             {"cost": "lowest"},
-            r"^decision\.cost: costs\.capacity is 0\.2 reviews a day, so that none of",
+            r"^decision\.cost: costs\.capacity is 0\.2 reviews a day, too few to review even",
         ),
         (
             {"review": 500.0},
@@ -198,7 +198,7 @@ def test_where_blocking_never_pays() -> None:
         ({"capacity": 0}, "greater than 0"),
         ({"recovered": 0}, "greater than 0"),
         ({"recovered": 1.5}, "less than or equal to 1"),
-        ({"insult": 0}, "it is 0, so that all requests would be blocked for nothing"),
+        ({"insult": 0}, "it is 0, so blocking would cost nothing and all requests would be blocked"),
         ({"insult": -3}, "greater than or equal to 0"),
         ({"insult": {"share": 2}}, "less than or equal to 1"),
         ({"insult": {"percent": 2}}, "Extra inputs are not permitted"),

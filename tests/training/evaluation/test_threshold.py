@@ -220,12 +220,15 @@ def test_recall_of_1_is_never_sure() -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"precision": 0.9}, "precision is 0.9; the highest precision of any threshold on {rows} is 0.5: lower it"),
+        (
+            {"precision": 0.9},
+            ("precision is 0.9, but the highest precision of any threshold on {rows} is 0.5; lower decision.precision"),
+        ),
         (
             {"precision": 0.9, "confidence": 0.95},
             (
-                "precision is 0.9; the highest lower bound of precision, with confidence 0.95, of any threshold "
-                "on {rows} is 0.0127: lower it"
+                "precision is 0.9, but the highest lower bound of precision, with confidence 0.95, of any threshold "
+                "on {rows} is 0.0127; lower decision.precision"
             ),
         ),
         (
@@ -304,7 +307,7 @@ def test_nothing_is_blocked_that_is_not_flagged() -> None:
         hopeless = {"review": {"recall": 0.9}, "block": {"recall": 0.25}} | {
             band: {"precision": 0.9, "confidence": 0.9}
         }
-        with pytest.raises(PolicyError, match=rf"decision\.{band}\.precision is 0\.9; the highest lower bound"):
+        with pytest.raises(PolicyError, match=rf"decision\.{band}\.precision is 0\.9, but the highest lower bound"):
             decided(np.linspace(0, 1, 50), np.repeat([1, 0], 25).astype(np.int8), Decision.model_validate(hopeless))
     same = Decision.model_validate({"review": {"recall": 0.5}, "block": {"recall": 0.5}})
     with pytest.raises(PolicyError, match=r"picks the threshold 0\.70.*, which is not above that of .* 0\.70"):

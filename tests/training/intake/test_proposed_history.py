@@ -158,7 +158,7 @@ def test_without_folds_after_the_warm_up_no_history_is_tried(capsys: pytest.Capt
     assert (blocks, settings) == ([], settings_for(inferred))
     printed = capsys.readouterr().out
     assert printed.startswith(
-        "no history of card, merchant_id is tried: without the first rows, from which it is learned"
+        "no history of card, merchant_id is tried: it needs the first rows, and without these there are frauds"
     )
     assert printed.count("\n") == 1
     inferred = with_fraud_days((0, 8), (85, 100))

@@ -57,7 +57,7 @@ import runpy, training.run.cluster
 training.run.cluster.CONNECT_SECONDS, training.run.cluster.POLL_SECONDS = 3, 1
 runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
 """
-NO_WORKER = "the cluster has no worker left; start some, and run this again"
+NO_WORKER = "the cluster has no worker left; start some, then run the command again"
 RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
 
 
@@ -432,7 +432,7 @@ def test_worker_killed_while_it_trains(cluster: Cluster, long_training: Path, st
     lost = cluster.kill_any()
     status, output = end(process)
     assert status == 0, output
-    assert f"{lost} was lost in training; it starts again with the remaining workers" in output
+    assert f"{lost} was lost in training, which starts again with the remaining workers" in output
     build = long_training / "build"
     xgboost.Booster(model_file=build / "mini" / "model.ubj")
     assert joblib.load(build / "mini" / "pipeline.joblib")[-1].n_estimators == LONG.rounds
@@ -483,7 +483,9 @@ def test_scheduler_that_ends(long_training: Path, other_cluster: Cluster, start:
     await_that(other_cluster.trainings, process)
     other_cluster.close()
     status, output = end(process)
-    sentence = "train mini: the connection to the scheduler was lost; start one, and run this again"
+    sentence = (
+        "train mini: the connection to the scheduler was lost; check that it is running, then run the command again"
+    )
     # Dask's own log lines may precede it.
     assert (status, output.splitlines()[-1]) == (1, sentence)
     assert files_of(long_training) == before
@@ -506,7 +508,7 @@ def test_worker_with_other_code(cluster: Cluster, to_prepare: Path, tmp_path: Pa
         shutil.copy(lock, code)
     changed = code / "training" / "data" / "column_checks.py"
     changed.write_text(f"{changed.read_text()}# Other.\n")
-    sentence = "has other code, or other locked packages; bring it up to date, and start it again$"
+    sentence = "has other code or other locked packages than this process; update it, and start it again$"
     with cluster.extra_worker(code) as worker:
         assert_refuses(cluster, worker, to_prepare, sentence)
         shutil.copy(PROJECT / "training" / "data" / "column_checks.py", changed)

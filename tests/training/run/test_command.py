@@ -39,7 +39,7 @@ def _called(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             TerminatedWorkerError("gone"),
-            "prepare mini: a process was ended, perhaps for its memory; lower compute.chunk_rows: gone",
+            "prepare mini: a worker process was ended, perhaps because memory ran out; lower compute.chunk_rows: gone",
         ),
     ],
     ids=["stage error", "full disk", "full quota", "killed worker"],
@@ -62,7 +62,7 @@ def test_an_error_that_a_user_can_repair_is_one_line(error: Exception, sentence:
         (OSError(errno.EACCES, "denied"), "score: [Errno 13] denied"),
         (
             TerminatedWorkerError("gone"),
-            "score: a process was ended, perhaps for its memory; lower --chunk-rows, then resume: gone",
+            "score: a worker process was ended, perhaps because memory ran out; lower --chunk-rows, then resume: gone",
         ),
         (KeyError("mini"), "score: 'mini'"),
     ],

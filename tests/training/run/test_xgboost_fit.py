@@ -151,7 +151,7 @@ def test_pages_without_room_are_refused_before_one_is_written(
         folder.mkdir(parents=True)
         (folder / "lock").touch()
     monkeypatch.setattr(xgboost_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-    no_room = pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free")
+    no_room = pytest.raises(OSError, match=r"external memory needs 0\.0 GB, but only 0\.0 GB are free")
     with FileLock(running / "lock"), no_room:
         fitted(classifier(), training_set, chunks_of(300, external_memory=True))
     assert list((working_folder / "build").iterdir()) == [running]
