@@ -192,7 +192,7 @@ def test_rows_that_were_used_already_change_nothing(run: Command, folder: Path) 
     assert "all of its 5 rows" in run(retrain, "--rows", "used.parquet", status=retrain.NOTHING_NEW)
     pd.concat([used, used.head(1).assign(row_id="new")]).to_parquet(folder / "used.parquet", index=False)
     output = run(retrain, "--rows", "used.parquet", status=1)
-    assert "retrain: used.parquet: 5 of its 6 rows are in data/rows.parquet already (r" in output
+    assert "retrain: used.parquet: 5 of its 6 rows are already in data/rows.parquet (r" in output
     assert state_of(folder) == before
 
 

@@ -103,7 +103,7 @@ def test_a_variant_named_twice_appears_once(folds: Folds, mini_scorer: Scorer) -
 def test_the_declared_variant_keeps_its_neighbours(mini_scorer: Scorer) -> None:
     """A usual variant that is declared is compared as declared, neighbours included."""
     declared = Resampling(method="smote", ratio=0.1, neighbours=200)
-    with pytest.raises(StageError, match="SMOTE with 200 neighbours needs more"):
+    with pytest.raises(StageError, match="SMOTE with 200 neighbours needs at least 201"):
         compare_variants([made_fold(1, 450, 150, fraud_rate=0.06)], declaring(mini_scorer, declared))
 
 

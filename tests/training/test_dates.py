@@ -270,8 +270,9 @@ def test_a_date_needs_times_that_are_dates(prepared: Callable[..., Prepared], ti
         with pytest.raises(StageError) as refused:
             prepared(rows, timed_scorer.model_copy(update=changes))
         assert str(refused.value) == (
-            f"column at counts seconds from another start than 1970, as 89,940, so that {names} cannot be computed; "
-            "declare a time column with dates, or no field of type date and no hour_of_day or day_of_week"
+            f"column at holds neither dates nor seconds since 1970 (but, for example, 89,940), so {names} cannot be "
+            "computed; declare a time column with dates, or declare no field of type date and no hour_of_day or "
+            "day_of_week"
         )
     assert len(prepared(rows, timed_scorer.model_copy(update={"fields": fields, "features": {}})).windows) > 1
 

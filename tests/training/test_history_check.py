@@ -308,7 +308,7 @@ def test_mistakes_have_a_sentence(run: Run, client: TestClient, sent: Sent, monk
     """Each mistake is named with what is missing."""
     post(client, sent[:3])
     assert run("--past", "absent.parquet")[0] == (
-        "history-check mini: absent.parquet does not exist; build it anew (make history SCORER=mini)"
+        "history-check mini: absent.parquet does not exist; build it (make history SCORER=mini)"
     )
     monkeypatch.delenv("PREDICTIONS_KEY")
     assert run("--past", "build/mini/state.parquet")[0] == (

@@ -323,10 +323,13 @@ REFUSALS = [
         "LOAD is read-only.db, which cannot be used: attempt to write a readonly database; it ",
     ),
     (("--before", "31.01.2026"), "BEFORE is '31.01.2026'; it must be a day, such as 2026-01-31"),
-    (("--before", "2025-01-01"), "BEFORE is 2025-01-01, but the first row is of 2025-01-01T00:31:49; name a later day"),
+    (
+        ("--before", "2025-01-01"),
+        "BEFORE is 2025-01-01, but the first row is from 2025-01-01T00:31:49; name a later day",
+    ),
     (
         ("--before", "2025-03-03"),
-        "and what live traffic brought since then would count as known; BEFORE must be 2025-03-02",
+        "live requests in between would be taken as already loaded; BEFORE must be 2025-03-02 or earlier",
     ),
 ]
 
@@ -383,15 +386,15 @@ def damage() -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("absent", f"{STATES} does not exist; build it anew (make history SCORER=mini)"),
-        ("corrupt", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
-        ("short", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
-        ("another file", f"{STATES} holds no states of a history; build it anew (make history SCORER=mini)"),
+        ("absent", f"{STATES} does not exist; build it (make history SCORER=mini)"),
+        ("corrupt", f"{STATES} cannot be read; rebuild it (make history SCORER=mini): "),
+        ("short", f"{STATES} cannot be read; rebuild it (make history SCORER=mini): "),
+        ("another file", f"{STATES} holds no states of a history; rebuild it (make history SCORER=mini)"),
         (
             "another scorer",
-            f"{STATES} is of the scorer other, not of mini; build it anew (make history SCORER=mini)",
+            f"{STATES} was built for scorer other, not for mini; rebuild it (make history SCORER=mini)",
         ),
-        ("another history", "; build it anew (make history SCORER=mini)"),
+        ("another history", "; rebuild it (make history SCORER=mini)"),
     ],
 )
 def test_a_damaged_file_is_not_loaded(

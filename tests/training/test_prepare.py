@@ -187,7 +187,7 @@ def test_broken_lines_are_quarantined(many_rows: Frame, by_chunks: PrepareFile) 
     first, second, third = quarantined["rejected_because"].iloc[:3]
     assert first == "the line has 2 cells; the header has 9 names"
     assert second == "the line has 10 cells; the header has 9 names"
-    assert third.startswith("the line is not UTF-8 at its byte")
+    assert third.startswith("the line is not valid UTF-8 at byte")
     assert quarantined["rejected_line"].to_list() == [str(place + 2) for place in range(50, 6_000, 100)]
     assert quarantined["rejected_text"].iloc[0] == "cut,short"
     assert quarantined["rejected_text"].iloc[2] == lines[251][:-1].decode() + r"\xff"
@@ -296,7 +296,7 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
         (lambda rows: rows.assign(is_fraud=0), ": the train window has only is_fraud = 0"),
         (
             lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] >= LAST_WEEK, 0)),
-            ": the train window has only is_fraud = 0 in 1,200 rows; it must have both classes: bring older rows",
+            ": the train window has only is_fraud = 0 in 1,200 rows; it must have both classes: add older rows",
         ),
         (
             lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < LAST_WEEK - pd.Timedelta("7D"), 0)),
@@ -304,11 +304,11 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
         ),
         (
             lambda rows: rows.assign(at=LAST_WEEK),
-            ": all 1,500 rows have one time, 2025-02-22T00:00:00, and the test window must be later than",
+            ": all 1,500 rows have the same time, 2025-02-22T00:00:00, but the test window must be later than",
         ),
         (
             lambda rows: rows.assign(at="soon"),
-            ": column at holds 'soon'; no value is a time from 1900 to 2100, as a date, ISO 8601 text or seconds",
+            ": column at holds 'soon'; it must hold times from 1900 to 2100, as dates, ISO 8601 texts or seconds",
         ),
     ],
     ids=[
@@ -393,8 +393,8 @@ def test_a_short_warmup_is_warned_of(remembered: Path) -> None:
     warnings = json.loads((remembered / "reports" / "mini" / "rows.json").read_text())["warnings"]
     (warning,) = [text for text in warnings if "warmup_days" in text]
     assert warning == (
-        "most_amount looks back 30 days, but warmup_days is 3: in the first rows that are learned it knows less than "
-        "it will later, which the monitor takes for drift; let warmup_days be 30, or over and ttl be shorter"
+        "most_amount looks back 30 days, but warmup_days is 3: in the first training rows it knows less of the past "
+        "than later, which the monitor takes for drift; raise warmup_days to 30, or shorten over and ttl"
     )
 
 

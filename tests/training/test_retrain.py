@@ -221,7 +221,7 @@ def test_nothing_new_has_its_own_status(retraining: Retraining, capsys: pytest.C
     """If all new rows are in the data already, as on a schedule, the status is 4."""
     shutil.copy(retraining.folder / "data/rows.parquet", "new.parquet")
     assert retraining.run("mini", "--rows", "new.parquet") == retrain.NOTHING_NEW
-    assert "rows are in data/rows.parquet already" in capsys.readouterr().out
+    assert "rows are already in data/rows.parquet" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:

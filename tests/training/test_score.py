@@ -203,7 +203,7 @@ def test_decimal_commas_of_declared_numbers_are_read(run: Run, rows: Path, tmp_p
     assert run(tmp_path / "plain.csv", tmp_path / "plain-scored.csv")[0] == 0
     status, said = run(tmp_path / "excel.csv", tmp_path / "excel-scored.csv", "--chunk-rows", "700")
     assert status == 0
-    assert f"{tmp_path / 'excel.csv'}: read as UTF-16, cells between semicolons, decimal commas" in said
+    assert f"{tmp_path / 'excel.csv'}: read as UTF-16, cells separated by semicolons, decimal commas" in said
     plain, excel = (pd.read_csv(tmp_path / f"{name}-scored.csv", dtype=str) for name in ("plain", "excel"))
     assert excel[list(ADDED)].equals(plain[list(ADDED)])
     assert excel["amount"].str.replace(",", ".").equals(plain["amount"])

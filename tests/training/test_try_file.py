@@ -145,8 +145,8 @@ def test_operating_points_end_the_report(fields: str, money: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("has_fraud", "shown"),
     [
-        (lambda row: row < 1_400, "the last fraud is of 2025-03-1"),
-        (lambda row: row >= 1_640, "the first fraud is of 2025-03-24"),
+        (lambda row: row < 1_400, "the last fraud is from 2025-03-1"),
+        (lambda row: row >= 1_640, "the first fraud is from 2025-03-24"),
         (lambda row: (row < 40) | (row >= 1_190), "WARNING: no fraud between 2025-01-02 00:00:00 and 2025-03-0"),
     ],
     ids=["cut off at the end", "cut off at the start", "a gap"],

@@ -111,10 +111,11 @@ def _key_or_number(value: object) -> object:
 def _why_no_key(value: object) -> str:
     """Why a value is not one that a request may carry as a key."""
     if isinstance(value, bool | np.bool_):
-        return "is true or false and no key"
+        return "is true or false, not a text or a whole number"
     if isinstance(value, Number):
-        return f"is {'infinite' if str(value).strip('-').casefold().startswith('inf') else 'a fraction'} and no key"
-    return f"is not a text but {type(value).__name__}"
+        kind = "infinite" if str(value).strip("-").casefold().startswith("inf") else "a fraction"
+        return f"is {kind}, not a text or a whole number"
+    return f"is of type {type(value).__name__}, not a text or a whole number"
 
 
 def check_label(values: pd.Series, name: str) -> pd.Series:

@@ -144,7 +144,7 @@ def split_cells(
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 at its byte {error.start + 1}") from error
+        raise ValueError(f"is not valid UTF-8 at byte {error.start + 1}") from error
     if (
         '\\"' in text
         and len(_strictly(text, delimiter)) != width

@@ -36,9 +36,9 @@ class Dialect:
         lines = "line is" if self.n_above == 1 else "lines are"
         differences = (
             f"{self.packing} file" if self.packing else "",
-            f"its member {self.member}" if self.member else "",
+            f"member {self.member}" if self.member else "",
             {"utf-8": "", "cp1252": "Windows-1252"}.get(self.encoding, self.encoding.upper()),
-            "" if self.delimiter == "," else f"cells between {DELIMITERS[self.delimiter]}",
+            "" if self.delimiter == "," else f"cells separated by {DELIMITERS[self.delimiter]}",
             "" if self.decimal == "." else "decimal commas",
             f"header in line {self.n_above + 1:,} ({self.n_above:,} {lines} skipped)" if self.n_above else "",
         )

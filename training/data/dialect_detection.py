@@ -136,9 +136,9 @@ def _require_names(header: list[str], rows: list[list[str]], path: Path) -> None
     longer = [cells for cells in rows if len(cells) == len(header) + 1 and cells[0].strip() and cells[-1].strip()]
     if len(rows) >= _MIN_VALUES and len(longer) >= MOST * len(rows):
         raise DataError(
-            f"{path}: every line has one cell more than the header has names: add the missing name, at the beginning "
-            f"of the header if {longer[0][0]!r} is the value without a name (R leaves out that of its row names), or "
-            f"at the end if {longer[0][-1]!r} is"
+            f"{path}: the lines have one cell more than the header has names; add the missing name to the header: at "
+            f"its beginning if {longer[0][0]!r} has no name (R does not name its row names), or at its end if "
+            f"{longer[0][-1]!r} has none"
         )
 
 
@@ -159,7 +159,7 @@ def _names(header: list[str], path: Path) -> tuple[str, ...]:
     if names.count("") > 1:
         names = [name or f"column {number}" for number, name in enumerate(names, 1)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path} has more than one column {', '.join(repeated)}; a column's name must be used once")
+        raise DataError(f"{path} has more than one column named {', '.join(repeated)}; column names must be unique")
     return tuple(names)
 
 

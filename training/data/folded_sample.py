@@ -35,8 +35,8 @@ def _require_equal(feature: str, places: Integers, computed: Floats, values: Flo
         first = different[0]
         raise DataError(
             f"history.features.{feature} of row {places[first]:,} in order of time is {computed[first]!r}, but the "
-            f"function would compute {values[first]!r}, as it does not for {len(different):,} of {len(places):,} "
-            "sampled rows; this is a fault of the program, please report it"
+            f"function would compute {values[first]!r}; {len(different):,} of {len(places):,} sampled rows differ: "
+            "this is a bug, please report it"
         )
 
 

@@ -90,7 +90,7 @@ def list_input_files(path: Path) -> list[Path]:
         return [path]
     files = list(_files_below(path, path))
     if not files:
-        raise DataError(f"{path} is an empty folder; it must hold .csv or .parquet files")
+        raise DataError(f"{path} is a folder without data files; it must hold .csv or .parquet files")
     return files
 
 
@@ -104,8 +104,8 @@ def _files_below(folder: Path, root: Path) -> Iterator[Path]:
             yield from _files_below(path, root)
         elif path.is_dir():
             raise DataError(
-                f"{root} holds {path.relative_to(root)}, which is a folder that names no column as `month=1` does; "
-                "no file of an input is skipped: move its files up, or name one folder"
+                f"{root} holds {path.relative_to(root)}, which is a folder but not named like a partition "
+                "(month=1); every file of an input must be read: move its files up, or name a single folder of files"
             )
         else:
             _require_kind(path, f"{root} holds {path.relative_to(root)}, which")
@@ -131,7 +131,9 @@ def _require_kind(path: Path, what: str) -> None:
     with readable(path):
         if path.stat().st_size and not is_parquet(path):
             packing_of(path)
-    raise DataError(f"{what} is not {KINDS}; no file of an input is skipped: rename it if it is one, or remove it")
+    raise DataError(
+        f"{what} is not {KINDS}; every file of an input must be read: rename it if it is one of these, or remove it"
+    )
 
 
 def column_names(path: Path) -> list[str]:
@@ -156,7 +158,7 @@ def _read_part(path: Path, root: Path) -> InputFile:
     for column, _ in partition:
         schema = schema.append(pa.field(column, pa.string()))
     if repeated := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        raise DataError(f"{path} has more than one column {', '.join(repeated)}; a column's name must be used once")
+        raise DataError(f"{path} has more than one column named {', '.join(repeated)}; column names must be unique")
     return replace(part, schema=schema)
 
 

@@ -49,12 +49,12 @@ def _problems(name: str, values: pd.Series, field: DeclaredField, label: Labels,
         yield "has no value at all in the training window; leave it out"
     elif len(present) == len(values) and (present == present.iloc[0]).all():
         value = present.iloc[:1].tolist()[0]
-        always = f"always has {_shown_value(field)(value)}" if field.type == "date" else f"is always {value!r}"
-        yield f"{always} in the training window and can teach nothing; leave it out"
+        shown = _shown_value(field)(value) if field.type == "date" else repr(value)
+        yield f"is always {shown} in the training window, so a model learns nothing from it; leave it out"
     elif _is_id(present, field):
         yield (
-            f"differs in {present.nunique():,} of {len(present):,} rows: an id, from which a model learns rows by "
-            "heart; leave it out, or declare it as id"
+            f"has {present.nunique():,} different values in {len(present):,} rows: it is an id, with which a model "
+            "memorises rows; leave it out, or declare it as id"
         )
     yield from _giveaways(name, values, field, label, label_name)
 
@@ -63,7 +63,8 @@ def _giveaways(name: str, values: pd.Series, field: DeclaredField, label: Labels
     """At most one sentence about why a column may not be known yet when a row is scored."""
     area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
-        yield f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; {AFTER_THE_FACT}"
+        how_well = f"on its own it predicts {label_name} with a ROC AUC of {area:.4f}"
+        yield f"GIVES THE LABEL AWAY: {how_well}; {AFTER_THE_FACT}"
     elif telling := _telling_value(values, field, label):
         yield f"MAY GIVE THE LABEL AWAY: {telling}; {AFTER_THE_FACT}"
     elif aftermath := re.search(AFTERMATH, name, re.IGNORECASE):
@@ -78,13 +79,13 @@ def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> st
     frauds = frauds[frauds >= MIN_PRESENT]
     others = values[~is_fraud]
     legitimate = others[others.isin(frauds.index)].value_counts().reindex(frauds.index, fill_value=0)
-    counts = [("no value", int(values[is_fraud].isna().sum()), int(values[~is_fraud].isna().sum()))]
+    counts = [("missing", int(values[is_fraud].isna().sum()), int(values[~is_fraud].isna().sum()))]
     counts += zip(map(_shown_value(field), frauds.index), frauds.tolist(), legitimate.tolist(), strict=True)
     for shown, n_frauds, n_legitimate in sorted(counts, key=lambda count: -count[1]):
         is_chance = n_frauds * -np.log(label.mean()) < CHANCE_LOG
         if n_frauds >= MIN_PRESENT and n_legitimate <= HARDLY_ANY * n_frauds and not is_chance:
             return (
-                f"{shown} is in {n_frauds:,} of {int(is_fraud.sum()):,} frauds and in "
+                f"it is {shown} in {n_frauds:,} of {int(is_fraud.sum()):,} frauds and in "
                 f"{counted(n_legitimate, 'legitimate row') if n_legitimate else 'no legitimate row'}"
             )
     return ""
@@ -95,7 +96,7 @@ def _shown_value(field: DeclaredField) -> Callable[[Any], str]:
     if field.type == "flag":
         return lambda value: str(bool(value)).lower()
     if field.type == "date":
-        return lambda value: f"an age of {value:,.10g} day{'' if value == 1 else 's'}"
+        return lambda value: f"{value:,.10g} day{'' if value == 1 else 's'} old"
     return repr if field.type in STRING_TYPES else lambda value: f"{value:,.10g}"
 
 

@@ -92,9 +92,9 @@ def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
     names += [name for name, feature in scorer.features.items() if feature.time]
     if names and seconds.max() < EARLIEST_DATE:
         raise DataError(
-            f"column {scorer.time} counts seconds from another start than 1970, as {seconds.max():,.0f}, so that "
-            f"{', '.join(names)} cannot be computed; declare a time column with dates, or no field of type date and no "
-            "hour_of_day or day_of_week"
+            f"column {scorer.time} holds neither dates nor seconds since 1970 (but, for example, "
+            f"{seconds.max():,.0f}), so {', '.join(names)} cannot be computed; declare a time column with dates, or "
+            "declare no field of type date and no hour_of_day or day_of_week"
         )
 
 

@@ -119,7 +119,10 @@ def open_source(scorer: ScorerDeclaration) -> Source:
     parts, columns = read_input_files(path), declared_columns(scorer)
     require_columns(parts[0], columns)
     if clashing := set(columns) & set(REJECTED_COLUMNS):
-        raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
+        raise DataError(
+            f"column {', '.join(clashing)} of {path} clashes with a column of quarantine.csv; rename it in the data "
+            "and in params.yaml"
+        )
     texts = [name for name, declared in scorer.fields.items() if declared.type in STRING_TYPES]
     texts += filter(None, (scorer.id, scorer.entity))
     # Keys are excepted, because they are read cell by cell.

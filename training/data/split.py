@@ -21,8 +21,8 @@ UNLEARNED = "unlearned"
 
 # What to do about a window that lacks a class.
 REMEDIES = {
-    "train": "bring older rows of both classes, or shorten the test window or the label delay (split)",
-    "calibrate": "lengthen it, or remove it from split, so that the blocks of folds calibrate",
+    "train": "add older rows of both classes, or shorten the test window or the label delay (split)",
+    "calibrate": "lengthen it, or remove it from split: the validation blocks of the folds then calibrate",
     "test": "lengthen it (split), or leave out the latest rows if their labels are not known yet",
 }
 
@@ -37,8 +37,8 @@ def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
     """
     if seconds[0] == seconds[-1]:
         raise DataError(
-            f"all {len(seconds):,} rows have one time, {timestamp_text(float(seconds[0]))}, and the test window must "
-            "be later than the training one: name a finer column as time, or bring rows of other times"
+            f"all {len(seconds):,} rows have the same time, {timestamp_text(float(seconds[0]))}, but the test window "
+            "must be later than the training window: name a finer column as time, or add rows with other times"
         )
     starts = [-np.inf, *_boundaries(seconds, split)]
     ends = [start - split.label_delay_seconds for start in starts[1:]]
@@ -131,7 +131,7 @@ def prequential_positions(
         fewer = "lower folds.count, or " if n_frauds > FEWEST_FOLDS else ""
         raise FoldError(
             f"{counted(n_frauds, 'fraud')} in the training window {'is' if n_frauds == 1 else 'are'} too few for "
-            f"folds.count {declared.count}; {fewer}bring more rows"
+            f"folds.count {declared.count}; {fewer}add more rows"
         )
     first = round(len(seconds) * (1 - declared.validate_share))
     if (n_validated := len(seconds) - first) < declared.count:
@@ -144,9 +144,10 @@ def prequential_positions(
     if (n_folds := int((starts > seconds[0]).sum())) < FEWEST_FOLDS:
         first_time, last_time = (timestamp_text(float(seconds[place])) for place in (0, -1))
         raise FoldError(
-            f"rows of one time stay together, and the training window has {counted(len(np.unique(seconds)), 'time')} "
-            f"({first_time} to {last_time}), which make {counted(n_folds, 'fold')} instead of {declared.count}; at "
-            f"least {FEWEST_FOLDS} are needed: name a finer column than {time} as time, or bring older rows"
+            "rows with the same time stay together, and the training window has only "
+            f"{counted(len(np.unique(seconds)), 'time')} ({first_time} to {last_time}), enough for "
+            f"{counted(n_folds, 'fold')} instead of {declared.count}; at least {FEWEST_FOLDS} are needed: name a finer "
+            f"column than {time} as time, or add older rows"
         )
     folds = []
     for start, end in pairwise([*starts, np.inf]):
@@ -163,7 +164,7 @@ def check_folds(
     """Raise FoldError if the training or validation rows of a fold lack a class; `time` names their column."""
     fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
     remedies = {
-        "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds",
+        "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or add older frauds",
         "validation": f"{fewer}raise folds.validate_share, or leave out rows whose labels are not known yet",
     }
     n_times = len(np.unique(seconds))

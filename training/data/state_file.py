@@ -114,11 +114,11 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
         return int(time[-1]) + seconds_of(history.resolution), len(time)
     n_rows = int(np.searchsorted(time, before))
     if not n_rows:
-        raise StageError(f"BEFORE is {day_text(before)}, but the first row is of {first}; name a later day")
+        raise StageError(f"BEFORE is {day_text(before)}, but the first row is from {first}; name a later day")
     if before - time[-1] > DAY:
         raise StageError(
-            f"BEFORE is {day_text(before)}, but the last row is of {last}, and what live traffic brought since then "
-            f"would count as known; BEFORE must be {day_text(int(time[-1]) + DAY)} at the latest"
+            f"BEFORE is {day_text(before)}, but the last row is from {last}: live requests in between would be taken "
+            f"as already loaded; BEFORE must be {day_text(int(time[-1]) + DAY)} or earlier"
         )
     return before, n_rows
 
@@ -157,7 +157,7 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise StageError(f"{path} cannot be read, {remedy}: {reason}") from error
+        raise StageError(f"{path} cannot be read; {remedy}: {reason}") from error
 
 
 class StateFile:
@@ -167,19 +167,19 @@ class StateFile:
         """Read the file's metadata; raises StageError if it is absent, damaged or of another scorer or history."""
         history_id = declared_history(name, contract).id_of(contract.fields)
         self.path = path
-        self._remedy = f"build it anew (make history SCORER={name})"
+        self._remedy = f"rebuild it (make history SCORER={name})"
         if not path.is_file():
-            raise StageError(f"{path} does not exist; {self._remedy}")
+            raise StageError(f"{path} does not exist; build it (make history SCORER={name})")
         with self._read(), pq.ParquetFile(path) as file:
             metadata, self.n_keys = file.schema_arrow.metadata or {}, file.metadata.num_rows
         if not {_SCORER, _HISTORY, _AS_OF} <= metadata.keys():
             raise StageError(f"{path} holds no states of a history; {self._remedy}")
         if (other := metadata[_SCORER].decode()) != name:
-            raise StageError(f"{path} is of the scorer {other}, not of {name}; {self._remedy}")
+            raise StageError(f"{path} was built for scorer {other}, not for {name}; {self._remedy}")
         if (other := metadata[_HISTORY].decode()) != history_id:
-            raise StageError(f"{path} is of the history {other}, and that of {name} is {history_id}; {self._remedy}")
+            raise StageError(f"{path} was built for history {other}, but {name} has {history_id}; {self._remedy}")
         if metadata.get(_LAYOUT) != str(LAYOUT).encode():
-            raise StageError(f"{path} is of an earlier version of this project; {self._remedy}")
+            raise StageError(f"{path} was built by another version of this project; {self._remedy}")
         self.as_of = int(metadata[_AS_OF])
         """The states know no event at or after this time, in seconds since 1970."""
 

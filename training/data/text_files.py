@@ -120,7 +120,10 @@ def _require_text(path: Path, head: bytes, packing: Packing) -> None:
     """Raise DataError, saying what a file is, if it is not text that can be read."""
     subject = f"{path} holds" if packing.kind else f"{path} is"
     if head[257:262] == b"ustar" or (packing.kind and head.startswith((PARQUET, b"PK\x03\x04", b"\x1f\x8b"))):
-        raise DataError(f"{path} is a {packing.kind or 'tar'} file of a file that is not text; {_UNPACK}")
+        kind = (
+            f"a {packing.kind} file that holds another archive or a Parquet file" if packing.kind else "a tar archive"
+        )
+        raise DataError(f"{path} is {kind}; {_UNPACK}")
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     for magic, kind, remedy in FOREIGN:
         if re.match(magic, start, re.DOTALL):
@@ -128,7 +131,7 @@ def _require_text(path: Path, head: bytes, packing: Packing) -> None:
     if _encoding_by_head(head) == "utf-32":
         raise DataError(f"{subject} UTF-32; {_conversion(path, packing, 'iconv -f UTF-32 -t UTF-8')}")
     if b"\0" in head and not _encoding_by_head(head).startswith("utf-16"):
-        raise DataError(f"{subject} not text: it has bytes of zero; bring a .csv or .parquet file")
+        raise DataError(f"{subject} not text: it has NUL bytes; provide a .csv or .parquet file")
     if head.count(b"\r") > 1 and b"\n" not in head and b"\0" not in head:
         raise DataError(f"{subject} text whose lines end in CR alone; {_conversion(path, packing, _CR_TO_LF)}")
 
@@ -244,7 +247,7 @@ class _LineEncodings:
             return "utf-8"
         if other := other_encoding(self._sample):
             conversion = _conversion(path, packing, f"iconv -f {iconv_name(other)} -t UTF-8")
-            raise DataError(f"{path} is not UTF-8; it seems to be {iconv_name(other)}: {conversion}")
+            raise DataError(f"{path} is not UTF-8 but seems to be {iconv_name(other)}; {conversion}")
         return "utf-8" if self._n_implausible * 2 > self._n_other else "cp1252"
 
 

@@ -93,7 +93,7 @@ def time_is_number(values: pd.Series) -> bool:
     """Whether a column of times holds seconds, not dates; raises DataError if no value is a time."""
     dates, numbers = (check_time(values, is_number=is_number).notna().sum() for is_number in (False, True))
     if not dates and not numbers:
-        kinds = "no value is a time from 1900 to 2100, as a date, ISO 8601 text or seconds"
+        kinds = "it must hold times from 1900 to 2100, as dates, ISO 8601 texts or seconds"
         raise DataError(f"column {values.name} holds {values.iloc[0]!r}; {kinds}")
     return bool(numbers > dates)
 

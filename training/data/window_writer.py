@@ -69,7 +69,7 @@ class WindowWriter:
         if len(self._left_out):
             seconds = np.delete(seconds, np.searchsorted(self._rows.places(), self._left_out))
         if not len(seconds):
-            raise DataError("no row keeps the contract")
+            raise DataError("no row meets the contract")
         bounds = window_bounds(np.sort(seconds), self._scorer.split)
         if self._scorer.history:
             start, end = bounds["train"]
@@ -176,8 +176,8 @@ def _short_warmup(scorer: ScorerDeclaration) -> list[str]:
     longest = max(reaches, key=lambda name: reaches[name])
     days = reaches[longest] / SECONDS_A_DAY
     text = (
-        f"{longest} looks back {days:g} days, but warmup_days is {history.warmup_days:g}: in the first rows that are "
-        "learned it knows less than it will later, which the monitor takes for drift; let warmup_days be "
-        f"{ceil(days)}, or over and ttl be shorter"
+        f"{longest} looks back {days:g} days, but warmup_days is {history.warmup_days:g}: in the first training rows "
+        "it knows less of the past than later, which the monitor takes for drift; raise warmup_days to "
+        f"{ceil(days)}, or shorten over and ttl"
     )
     return [] if history.warmup_days >= days else [text]

@@ -91,7 +91,7 @@ def _refuse_repeated(rows: pd.DataFrame, scorer: ScorerDeclaration) -> None:
 def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDeclaration) -> None:
     """Raise DataError if no row is sound, or if the data already have one, by its id or, without an id, its values."""
     if clean.empty:
-        raise DataError("no row keeps the contract")
+        raise DataError("no row meets the contract")
     ids = clean[scorer.id] if scorer.id else pd.Series(None, index=clean.index, dtype=object)
     is_used = pd.Series(data=False, index=clean.index)
     if scorer.id:
@@ -105,10 +105,10 @@ def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDecl
         is_used |= ids.isna() & new_hashes.isin(set(old_hashes))
     if is_used.all():
         raise UsedError(
-            f"all of its {len(clean):,} rows are in {scorer.data} already; without ROWS= retraining uses them"
+            f"all of its {len(clean):,} rows are already in {scorer.data}; run make retrain without ROWS to use them"
         )
     if is_used.any():
-        used = f"{int(is_used.sum()):,} of its {len(clean):,} rows are in {scorer.data} already"
+        used = f"{int(is_used.sum()):,} of its {len(clean):,} rows are already in {scorer.data}"
         raise DataError(f"{used}{_examples(ids[is_used])}; remove them")
 
 
@@ -139,7 +139,10 @@ def _require_times(text: pd.Series, seconds: pd.Series, existing: pd.Series, pat
     if were_dates != are_dates or (were_dates and float(seconds.min()) < EARLIEST_DATE):
         shown = f"{timestamp_text(float(seconds.min()))} to {timestamp_text(latest)}"
         last = timestamp_text(float(existing_seconds.max()))
-        raise DataError(f"column {name} goes from {shown}; in {path} it goes to {last}, and both must count alike")
+        raise DataError(
+            f"column {name} has times from {shown}, but in {path} they end at {last}; both must count from the "
+            "same start, in the same unit"
+        )
     if not (pd.api.types.is_numeric_dtype(existing.dtype) or pd.api.types.is_datetime64_any_dtype(existing.dtype)):
         together = check_time(pd.concat([existing.astype(object), text], ignore_index=True))
         if together.tail(len(text)).isna().any():
@@ -156,7 +159,7 @@ def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Score
     if dialect.packing:
         raise DataError(f"{path} is a {dialect.packing} file, to which no row can be added; unpack it")
     if dialect.decimal != ".":
-        raise DataError(f"{path} has decimal commas, and new rows would have points; write it with points")
+        raise DataError(f"{path} has decimal commas, but new rows would have decimal points; save it with points")
     rows = raw.reindex(columns=list(dialect.names))
     for number in range(dialect.n_cells - len(dialect.names)):
         # The file's rows end in extra delimiters.
@@ -172,7 +175,7 @@ def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Score
         target.write_bytes(content + (end + text).encode(encoding))
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{path} is in {dialect.encoding.upper()}, which has no {error.object[error.start]!r}"
+            f"{path} is in {dialect.encoding.upper()}, which has no {error.object[error.start]!r}; convert it to UTF-8"
         ) from error
 
 

@@ -38,7 +38,7 @@ SMALLEST_CODE, LARGEST_CODE = 1e8, 1e25
 MIN_REPEATS = 10
 MOST_SHOWN, LONGEST_SHOWN = 3, 40
 WARNING = "WARNING: "
-NO_AMOUNTS = "its whole numbers are codes, not amounts of something"
+NO_AMOUNTS = "its whole numbers are codes, not amounts"
 # Currency codes that are also English or German words, and those that count as currencies in a column's name.
 _WORDS = "all top cup pen mop nio cop ron bam mad sos gel sek std"
 NO_CURRENCY = frozenset(_WORDS.split())
@@ -276,8 +276,8 @@ def _why_rare(present: pd.Series, counts: pd.Series) -> str:
         return f"left out, it holds times of day, such as {shown}; a column with the hour could be used"
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 3]}..."
     return (
-        f"left out, hardly any of its {len(counts):,} values, such as {shown}, occurs {MIN_ROWS} times in the rows to "
-        "learn from: too rare"
+        f"left out, its {len(counts):,} values, such as {shown}, are too rare: hardly any occurs {MIN_ROWS} times in "
+        "the training rows"
     )
 
 
@@ -318,7 +318,9 @@ def _dates(values: pd.Series, column: str = "") -> Column:
         return Column(None, values, "left out, its dates are all the same")
     if is_unread.any():
         shown = values[is_unread].iloc[0]
-        values_become = counted(int(is_unread.sum()), "value is no date and becomes", "values are no dates and become")
+        values_become = counted(
+            int(is_unread.sum()), "value is not a date and becomes", "values are not dates and become"
+        )
         notices.append(f"{values_become} missing, such as '{shown}'")
     remark = "; ".join(notice.removeprefix(f"{column}: ") for notice in notices)
     return Column(DeclaredField(type="date"), dates.astype("datetime64[us, UTC]"), remark)
@@ -371,7 +373,7 @@ def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
         codes[currency_of(mark) or mark] += n
     if len(codes) > 1:
         counts = ", ".join(f"{code} ({counted(n, 'row')})" for code, n in codes.most_common(MOST_SHOWN))
-        return None, f"{WARNING}its amounts are of several currencies, {counts}, and are compared as they stand"
+        return None, f"{WARNING}its amounts are in several currencies, {counts}, and are compared without conversion"
     code = next(iter(codes), None)
     return (code if code in CODES else None) or named, ""
 
@@ -415,11 +417,11 @@ def code_column(original: pd.Series, present: pd.Series, what: str = NO_AMOUNTS)
 def _why_not_learned(counts: pd.Series, frequent: pd.Series) -> str:
     """Why the levels of an id are not learned, and what could use it; `counts` has the rows of each level."""
     values = f"{len(counts):,} values"
-    why = f"hardly any of its {values} occurs {MIN_ROWS} times in the rows to learn from"
+    why = f"hardly any of its {values} occurs {MIN_ROWS} times in the training rows"
     if len(frequent):
         share = f"{frequent.sum() / counts.sum():.0%} of the rows"
         why = f"only {share} have one of the {len(frequent):,} most frequent of its {values}, too few to learn from"
-    return f"{why}; features of its history (how often it was seen, how much it spent) could use it"
+    return f"{why}; history features (how often it was seen, how much it spent) could use it"
 
 
 def _no_measure(present: pd.Series, words: set[str]) -> str:

@@ -47,13 +47,15 @@ def _aged(column: Column, seconds: pd.Series | None, is_fraud: pd.Series) -> Col
     is_after = age < -LEEWAY_SECONDS
     if is_after.groupby(is_fraud).mean().max() > MOST_AFTER:
         counts = f"{int(is_after.sum()):,} of its {len(present):,} dates"
-        why = f"left out, {counts} are after TIME, so that no request can carry them"
+        why = f"left out, {counts} are after TIME, so they are not known when a request is sent"
         return replace(column, field=None, notice=why)
     if present.empty or np.ptp(present) < 1:
-        return replace(column, field=None, notice="left out, it is always as long before TIME and tells nothing else")
+        notice = "left out, it is always the same time before TIME, so its age carries no information"
+        return replace(column, field=None, notice=notice)
     notices = [column.notice, "its age in days at TIME is used"]
     if is_after.any():
-        notices.append(f"{counted(int(is_after.sum()), 'date is', 'dates are')} after TIME, and so missing")
+        become = "becomes" if is_after.sum() == 1 else "become"
+        notices.append(f"{counted(int(is_after.sum()), 'date is', 'dates are')} after TIME and {become} missing")
     typed = column.typed.mask(is_after)
     return replace(column, typed=typed, notice="; ".join(filter(None, notices)))
 

@@ -31,7 +31,7 @@ from training.intake.unordered import unordered_columns
 # Above this share, a notice says how many rows have a value that is not learned.
 MOSTLY_OTHER = 0.5
 MAX_LEVELS = 1_000
-IDS = "its whole numbers seem to be ids, because each has rows of its own kind, whatever those of the next are"
+IDS = "its whole numbers seem to be ids (the rows of neighbouring numbers are unrelated)"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _row_order(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     """The number of each row as its time, and a notice that says so."""
     # The position in the file, even if earlier rows are left out.
     return pd.Series(rows.index.to_numpy(np.float64), index=rows.index), [
-        "no TIME given: the split is by row order; if the rows are not in order of time, the metrics are too good"
+        "no TIME given: the split is by row order; if the rows are not in order of time, the metrics are too optimistic"
     ]
 
 
@@ -150,7 +150,7 @@ def _rare_levels(fields: dict[str, DeclaredField], typed: dict[str, pd.Series], 
         share = 1 - n_rows[learned].sum() / n_rows.sum()
         if share > MOSTLY_OTHER:
             values = counted(len(n_rows), "value", f"values {'is' if len(learned) == 1 else 'are'}")
-            notices.append(f"{name}: {len(learned):,} of {values} learned, {share:.0%} of the rows are other")
+            notices.append(f"{name}: {len(learned):,} of {values} learned, {share:.0%} of the rows count as other")
     return notices
 
 

@@ -93,10 +93,11 @@ def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], lis
     if n_frauds in {0, n_known}:
         values = "; ".join(f"{column} holds {shown_counts(rows[column])}" for column in sorted(columns))
         which = "every row" if n_frauds else "no row"
-        raise DataError(f"LABEL is {label}, by which {which} is a fraud ({counted(n_known, 'row')} known); {values}")
+        known = counted(n_known, "row with a known label", "rows with a known label")
+        raise DataError(f"LABEL is {label}, which marks {which} as a fraud ({known}); {values}")
     notices += _left_out(is_fraud, rows, sorted(columns), label)
     if n_frauds > n_known / 2:
-        notices.append(f"WARNING: by LABEL {n_frauds / n_known:.0%} of the rows are frauds: is it inverted?")
+        notices.append(f"WARNING: LABEL marks {n_frauds / n_known:.0%} of the rows as frauds: is it inverted?")
     return is_fraud, columns, notices
 
 
@@ -116,8 +117,8 @@ def _explain_label(values: pd.Series, wrong: pd.Series) -> str:
         remedy = f"define a fraud by an expression, such as {typed_label(suggestion)} ({counted(n_frauds, 'fraud')})"
     where = f" ({shown_places(wrong)})" if wrong.sum() <= MAX_STRAYS * len(values) else ""
     return (
-        f"LABEL is {column}, which holds {shown_counts(values)}; {values[wrong].tolist()[0]!r}{where} is neither 0 nor "
-        f"1 nor true nor false: {remedy}"
+        f"LABEL is {column}, which holds {shown_counts(values)}; {values[wrong].tolist()[0]!r}{where} is not 0, 1, "
+        f"true or false: {remedy}"
     )
 
 
@@ -232,7 +233,7 @@ def _left_out(is_fraud: pd.Series, rows: pd.DataFrame, columns: list[str], label
             is_one, is_header = is_stray.sum() == 1, (values[is_stray].str.strip() == column).all()
             notices.append(
                 f"{column}: {shown_places(is_stray)} {'holds' if is_one else 'hold'} {shown_values(values[is_stray])}, "
-                f"{'the name of the column (a repeated header?)' if is_header else 'which is no label'}, and "
+                f"{'the name of the column (a repeated header?)' if is_header else 'which is not a label'}, and "
                 f"{'is' if is_one else 'are'} left out"
             )
         is_told |= is_unknown | is_stray
@@ -295,7 +296,7 @@ def _parsed(expression: str, rows: pd.DataFrame) -> ast.expr:
             raise _refusal(node)
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
-            require_column(node.id, rows, "LABEL is" if node is tree.body else f"LABEL is {expression}: it has")
+            require_column(node.id, rows, "LABEL is" if node is tree.body else f"LABEL is {expression}: it names")
     return tree.body
 
 
@@ -372,8 +373,8 @@ def _truth(node: ast.expr, rows: pd.DataFrame, compared: dict[str, Comparison]) 
 
 def _refusal(node: ast.AST) -> DataError:
     return DataError(
-        f"LABEL has {ast.unparse(node)}; it may have columns, constants, comparisons, and, or, not, such as "
-        "LABEL='status == \"chargeback\" or rating < 0'"
+        f"LABEL contains {ast.unparse(node)}; it may contain only columns, constants, comparisons, and, or, not, such "
+        "as LABEL='status == \"chargeback\" or rating < 0'"
     )
 
 
@@ -406,7 +407,7 @@ def _compared(
         is_in = reduce(operator.or_, [_equal(compared[left.id], value) for value in allowed])
         return is_in if isinstance(op, ast.In) else ~is_in
     if type(op) not in _COMPARED:
-        raise DataError(f"LABEL compares {left.id} by is or is not, which are for None; use == or !=")
+        raise DataError(f"LABEL compares {left.id} with is or is not, which are only for None; use == or !=")
     if isinstance(op, ast.Eq | ast.NotEq):
         is_equal = _equal(compared[left.id], constant)
         return is_equal if isinstance(op, ast.Eq) else ~is_equal

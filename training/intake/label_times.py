@@ -48,8 +48,8 @@ def _require_unsorted(seconds: Floats, labels: Labels) -> None:
         return
     first, last = (_shown(seconds[place], has_time=False).removeprefix("row ") for place in frauds[[0, -1]])
     raise DataError(
-        f"the rows are sorted by the label (the frauds are in rows {first} to {last}), so their order is no order of "
-        "time: name the column with the time of each row as TIME, or bring the rows in order of time"
+        f"the rows are sorted by the label (the frauds are in rows {first} to {last}), so they are not in order of "
+        "time: name the column with the time of each row as TIME, or sort the rows by time"
     )
 
 
@@ -57,20 +57,20 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
     """Raise DataError, with the times, if the rows to train, calibrate or test on are of one class."""
     frauds = seconds[labels == 1]
     first, last, latest = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
-    of = "of" if has_time else "in"
+    at = "from" if has_time else "in"
     test_from = bounds["test"][0]
     if frauds[0] >= test_from > seconds[0]:
         n_since = int((seconds >= frauds[0]).sum())
         trained_until = _shown(seconds[seconds < test_from][-1], has_time=has_time)
         raise DataError(
-            f"the first fraud is {of} {first}, and the rows to train on, the first 80 % of the file, end with "
-            f"{trained_until}: use only the rows since the first fraud ({counted(n_since, 'row')}), because frauds "
-            "before it were not recorded"
+            f"the first fraud is {at} {first}, but the training rows, the first 80% of the file, end with "
+            f"{trained_until}: frauds before the first one seem not to have been recorded; use only the rows since "
+            f"then ({counted(n_since, 'row')})"
         )
     if frauds[-1] < test_from <= seconds[-1]:
         n_later = int((seconds > frauds[-1]).sum())
         raise DataError(
-            f"the last fraud is {of} {last}, and the {counted(n_later, 'later row has', 'later rows have')} none "
+            f"the last fraud is {at} {last}, and the {counted(n_later, 'later row has', 'later rows have')} none "
             f"(until {latest}): their labels seem not to be known yet; leave those rows out of the file"
         )
     for start, end in bounds.values():
@@ -78,8 +78,8 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
         if is_inside.any() and labels[is_inside].all():
             since, until = (_shown(seconds[is_inside][place], has_time=has_time) for place in (0, -1))
             raise DataError(
-                f"every row from {since} to {until} is a fraud ({counted(int(is_inside.sum()), 'row')}): the "
-                "legitimate rows of that period are missing, without which nothing can be measured; add them"
+                f"every row from {since} to {until} is a fraud ({counted(int(is_inside.sum()), 'row')}), but nothing "
+                "can be measured without the legitimate rows of that period; add them"
             )
 
 
@@ -94,7 +94,7 @@ def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:
         is_between = np.isfinite(before) and np.isfinite(after)
         if n_usual < (MOST_MISSED if is_between else MOST_MISSED_AT_AN_END):
             continue
-        missed = f"({counted(n_rows, 'row')}, in which some {n_usual:.0f} frauds would be usual)"
+        missed = f"({counted(n_rows, 'row')}, in which about {n_usual:.0f} frauds would be expected)"
         first, last = (_shown(time, has_time=has_time) if np.isfinite(time) else "" for time in (after, before))
         if not last:
             yield f"WARNING: no fraud before {first} {missed}: if none were recorded, use only the rows since then"

@@ -25,7 +25,7 @@ def without_quotes(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     changed = rows[first][rows[first] != plain[first]].dropna().iloc[0]
     listed = ", ".join(list(plain)[:SHOWN]) + (f" and {len(plain) - SHOWN} more" if len(plain) > SHOWN else "")
     return rows.assign(**plain), [
-        f"{listed}: cells stand in quotes, such as {changed}; they are read, and must be sent, without"
+        f"{listed}: cells are in quotes, such as {changed}; the quotes are removed, and requests must omit them"
     ]
 
 

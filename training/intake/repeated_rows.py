@@ -25,7 +25,7 @@ def repeated_rows(rows: pd.DataFrame, label_columns: set[str], time: str | None)
     notices = []
     if is_equal.any() and not _tells_rows_apart(compared[~is_equal], len(rows)):
         n_equal = counted(int(is_equal.sum()), "row is", "rows are")
-        notices.append(f"{n_equal} equal to another in every column and kept, because no column tells rows apart")
+        notices.append(f"{n_equal} equal to another in every column, but kept, because no column identifies a row")
         is_equal[:] = False
     if n_twice := int(is_equal.sum()):
         notices.append(
@@ -39,8 +39,8 @@ def repeated_rows(rows: pd.DataFrame, label_columns: set[str], time: str | None)
         is_again = ids.notna() & ids.duplicated(keep="last")
         if n_again := int(is_again.sum()):
             notices.append(
-                f"{column}: {counted(n_again, 'row has', 'rows have')} the id and time of a later row, of which only "
-                "the last counts"
+                f"{column}: {counted(n_again, 'row has', 'rows have')} the same id and time as a later row; only the "
+                "last one counts"
             )
         is_repeated |= is_again
     return is_repeated, notices

@@ -148,15 +148,15 @@ def _folds(seconds: Floats, labels: Labels, time: str, split: Split, warmup: flo
     if n_times <= FEW_TIMES:
         first, last = (timestamp_text(float(seconds[place])).replace("T", " ") for place in (0, -1))
         raise DataError(
-            f"TIME is {time}, which has {counted(n_times, 'different value')} ({first} to {last}); rows of one time "
-            "stay together, and at least four times with frauds are needed, one to test on and three to learn and "
-            "compare on: name a finer column, or omit TIME if the rows are in order of time"
+            f"TIME is {time}, which has {counted(n_times, 'different value')} ({first} to {last}); rows with the "
+            "same time stay together, and at least four times with frauds are needed, one for the test and three for "
+            "training and comparison: name a finer column, or omit TIME if the rows are in order of time"
         )
     n_frauds = counted(int(frauds.sum()), "fraud")
     raise DataError(
-        f"the rows to train on, the first {1 - TEST:.0%} of the file, have {n_frauds}, at too few times to compare "
-        "models on two later parts of these rows that both have some: bring more frauds, or leave out the rows without "
-        "any"
+        f"the training rows, the first {1 - TEST:.0%} of the file, have {n_frauds} at too few times: models are "
+        "compared on at least two later parts of these rows, and each part needs some; add rows with frauds, or leave "
+        "out long periods without any"
     )
 
 

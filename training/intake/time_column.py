@@ -126,14 +126,14 @@ def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[
         seconds = plausible_seconds(day_unit.seconds(numbers).round(3))
         dates = pd.to_datetime((seconds * 1e3).round(), unit="ms", utc=True)
         shown, date = number_text(finite.iloc[0]), _date(seconds.dropna().iloc[0])
-        return dates, [f"{column}: read as {day_unit.name}, so that {shown} is {date}"]
+        return dates, [f"{column}: read as {day_unit.name}, so {shown} is {date}"]
     unit = next((unit for unit in UNITS if unit.fits(finite)), None)
     if unit:
         notices = [f"{column}: read as {unit.name}"] if unit.per_second != 1 else []
         return plausible_seconds(unit.seconds(numbers)), notices
     period = f"from {number_text(finite.min())} to {number_text(finite.max())}"
-    meaning = "taken as seconds, which order the rows, but periods in days have no meaning"
-    return plausible_seconds(numbers), [f"{column}: counts something {period}, not dates: {meaning}"]
+    meaning = "they are taken as seconds, which give the order of the rows, but periods in days have no meaning"
+    return plausible_seconds(numbers), [f"{column}: holds numbers {period} that are not dates; {meaning}"]
 
 
 def _day_unit(numbers: pd.Series, words: set[str]) -> Unit | None:

@@ -193,7 +193,7 @@ def _order_notices(decided: dict[str, pd.Series], first: str, other: str, shown:
             f"{len(decided[part]):,} rows that can only have the {part} first, such as {decided[part].iloc[0]}"
             for part in ("day", "month")
         )
-        raise DataError(f"TIME is {column}, which has {counts}: write all dates in one order, best as 2025-01-31")
+        raise DataError(f"TIME is {column}, which has {counts}: write all dates in one order, preferably as 2025-01-31")
     have = "row has" if n_other == 1 else "rows have"
     return [*notices, f"{column}: {n_other:,} {have} the {other} first, such as {decided[other].iloc[0]}: not a time"]
 

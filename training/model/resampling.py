@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from training.errors import StageError
+from training.errors import StageError, counted
 from training.model.encoder import numbers_and_codes
 from training.params import Compute, Resampling
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions, by_chunk
@@ -89,7 +89,9 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         """Synthetic frauds up to the declared ratio (SMOTE: Chawla 2002)."""
         if (n_frauds := int(label.sum())) <= self.declared.neighbours:
             raise StageError(
-                f"{n_frauds} frauds in the training rows; SMOTE with {self.declared.neighbours} neighbours needs more"
+                f"the training rows have {counted(n_frauds, 'fraud')}; SMOTE with {self.declared.neighbours} "
+                f"neighbours needs at least {self.declared.neighbours + 1}: lower resampling.neighbours, or declare "
+                "another resampling.method"
             )
         if (n_wanted := int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds) < 1:
             return _none_of(matrix, workers)

@@ -272,7 +272,7 @@ def test_a_past_that_cannot_be_used_is_refused(run: Run, rows: pd.DataFrame) -> 
         "text.db": "PAST is text.db; it must be a state.parquet of make history, or the history.db of a function",
         "broken.db": "PAST is broken.db, which cannot be read: file is not a database",
         "history.db": "PAST is history.db, which cannot be read: the bytes are not a state of this history",
-        "in.parquet": "in.parquet holds no states of a history; build it anew (make history SCORER=mini)",
+        "in.parquet": "in.parquet holds no states of a history; rebuild it (make history SCORER=mini)",
     }
     for past, sentence in refusals.items():
         ended = run("in.parquet", "out.parquet", "--past", past)[0]
@@ -282,7 +282,7 @@ def test_a_past_that_cannot_be_used_is_refused(run: Run, rows: pd.DataFrame) -> 
     Path("params.yaml").write_text(REMEMBERED_PARAMS.replace("over: 24h}", "over: 1h}"))
     run(module=history)
     ended = run("in.parquet", "out.parquet", "--past", STATES)[0]
-    assert " is of the history " in ended
+    assert " was built for history " in ended
 
 
 def test_a_scorer_without_a_history_takes_no_past(run: Run, trained: Path, tmp_path: Path, rows: pd.DataFrame) -> None:

@@ -101,7 +101,7 @@ def test_plain_rows_are_read_as_all_others(rows: list[list[str]], end: str, last
     assert len(read.places) == len(sound)
 
 
-TWICE = "{} has more than one column a; a column's name must be used once"
+TWICE = "{} has more than one column named a; column names must be unique"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ TWICE = "{} has more than one column a; a column's name must be used once"
             lambda path: path.write_bytes(
                 "a,y,z\n1,2,é\n1,2,é\n".encode() + b"1,2,3\n" * 1_000 + "1,2,\xe9t\xe9\n".encode("latin-1")
             ),
-            "{}, line 1,004: the line is not UTF-8 at its byte 5",
+            "{}, line 1,004: the line is not valid UTF-8 at byte 5",
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_only_the_quote_that_opens_a_cell_quotes() -> None:
         (b"1,2,3\n", "has 3 cells; the header has 2"),
         (b'1,"never closed\n', "opens a quote that is never closed"),
         (b'"1,2\n', "opens a quote that is never closed"),
-        (b"1,\xff\n", "is not UTF-8 at its byte 3"),
+        (b"1,\xff\n", "is not valid UTF-8 at byte 3"),
         (b"1,2\r3,4\n", "new-line character"),
         (b"1," + b"x" * 200_000 + b"\n", "field larger"),
     ],

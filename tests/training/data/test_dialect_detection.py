@@ -27,7 +27,7 @@ def test_commas_in_cells_are_no_delimiters(tmp_path: Path) -> None:
     dialect = dialect_of(tmp_path, f"when;amount;tags;fraud\n{ROWS}")
     assert (dialect.delimiter, dialect.decimal) == (";", ",")
     assert dialect.names == ("when", "amount", "tags", "fraud")
-    assert dialect.differences() == "cells between semicolons, decimal commas"
+    assert dialect.differences() == "cells separated by semicolons, decimal commas"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_differs_is_said_once_for_all_files(tmp_path: Path) -> None:
         )
     assert (
         read_as(read_input_files(tmp_path))
-        == "read as cells between semicolons, header in line 3 (2 lines are skipped)"
+        == "read as cells separated by semicolons, header in line 3 (2 lines are skipped)"
     )
 
 
@@ -84,9 +84,9 @@ def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_f
     with pytest.raises(DataError) as refused:
         dialect_of(tmp_path, f"{header}\n{rows}")
     first, last = ("r1", "0") if is_in_front else ("1.1.2025", "r1")
-    assert "every line has one cell more than the header has names: add the missing name" in str(refused.value)
-    assert f"beginning of the header if '{first}' is" in str(refused.value)
-    assert f"at the end if '{last}' is" in str(refused.value)
+    assert "the lines have one cell more than the header has names; add the missing name" in str(refused.value)
+    assert f"to the header: at its beginning if '{first}' has no name" in str(refused.value)
+    assert f"at its end if '{last}' has none" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from training.declaration import ScorerDeclaration
 
 WarningsWith = Callable[..., list[str]]
 GIVES_AWAY = (
-    " GIVES THE LABEL AWAY: by itself it ranks is_fraud with a ROC AUC of 1.0000; if it is only known "
+    " GIVES THE LABEL AWAY: on its own it predicts is_fraud with a ROC AUC of 1.0000; if it is only known "
     "after the fact (a chargeback, a rule's decision, a closed account), leave it out"
 )
 
@@ -39,7 +39,7 @@ def test_sound_columns_have_no_warning(rows: pd.DataFrame, warnings_with: Warnin
 def test_columns_that_teach_nothing_are_reported(warnings_with: WarningsWith) -> None:
     """A constant is named with its value; a column without any value is reported too."""
     assert warnings_with(country="DE") == [
-        "country is always 'DE' in the training window and can teach nothing; leave it out"
+        "country is always 'DE' in the training window, so a model learns nothing from it; leave it out"
     ]
     assert warnings_with(speed=np.nan) == ["speed has no value at all in the training window; leave it out"]
 
@@ -49,7 +49,7 @@ def test_an_id_is_reported(rows: pd.DataFrame, warnings_with: WarningsWith, name
     """A category or a whole number that differs in nearly every row is an id."""
     ids = pd.Series([f"{prefix}{number}" for number in np.random.default_rng(1).permutation(len(rows))])
     [warning] = warnings_with(**{name: ids if prefix else ids.astype(float)})
-    assert warning.startswith(f"{name} differs in 1,500 of 1,500 rows: an id")
+    assert warning.startswith(f"{name} has 1,500 different values in 1,500 rows: it is an id")
     assert warning.endswith("leave it out, or declare it as id")
 
 
@@ -80,7 +80,7 @@ def test_rare_categories_give_nothing_away(rows: pd.DataFrame, warnings_with: Wa
 
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
-    [("speed", 7.25, "7.25"), ("speed", np.nan, "no value"), ("country", "XX", "'XX'"), ("is_new", 1.0, "true")],
+    [("speed", 7.25, "7.25"), ("speed", np.nan, "missing"), ("country", "XX", "'XX'"), ("is_new", 1.0, "true")],
 )
 def test_a_value_of_frauds_alone_is_reported(
     rows: pd.DataFrame, warnings_with: WarningsWith, name: str, value: object, shown: str
@@ -93,7 +93,7 @@ def test_a_value_of_frauds_alone_is_reported(
     is_told = is_fraud & (np.arange(len(rows)) % 2 == 0)
     [warning] = warnings_with(**{name: values.where(~is_told, value)})
     assert warning == (
-        f"{name} MAY GIVE THE LABEL AWAY: {shown} is in {is_told.sum()} of {is_fraud.sum()} frauds and in no "
+        f"{name} MAY GIVE THE LABEL AWAY: it is {shown} in {is_told.sum()} of {is_fraud.sum()} frauds and in no "
         "legitimate row; if it is only known after the fact (a chargeback, a rule's decision, a closed account), "
         "leave it out"
     )
@@ -134,8 +134,8 @@ def test_a_date_is_judged_by_its_age(rows: pd.DataFrame, mini_scorer: ScorerDecl
     assert warnings(seconds - age) == []
     assert warnings(seconds - age.where(rows["is_fraud"] == 0, 0)) == [f"opened{GIVES_AWAY}"]
     assert warnings(seconds - 3 * 86_400) == [
-        "opened always has an age of 3 days in the training window and can teach nothing; leave it out"
+        "opened is always 3 days old in the training window, so a model learns nothing from it; leave it out"
     ]
     few = (rows["is_fraud"] == 1) & (np.arange(len(rows)) % 2 == 0)
     (warning,) = warnings(seconds - age.where(~few, 86_400))
-    assert warning.startswith(f"opened MAY GIVE THE LABEL AWAY: an age of 1 day is in {few.sum()} of ")
+    assert warning.startswith(f"opened MAY GIVE THE LABEL AWAY: it is 1 day old in {few.sum()} of ")

@@ -147,7 +147,7 @@ def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "data/parts is an empty folder; it must hold .csv or .parquet files"),
+        ({}, "data/parts is a folder without data files; it must hold .csv or .parquet files"),
         (
             {"notes.md": ""},
             "data/parts holds notes.md, which is not a .csv or .parquet file",

@@ -111,8 +111,8 @@ def test_rows_with_the_same_timestamp_keep_their_order(mini_scorer: ScorerDeclar
 
 
 LENGTHEN = "lengthen it (split), or leave out the latest rows if their labels are not known yet"
-SHORTEN = "bring older rows of both classes, or shorten the test window or the label delay (split)"
-REMOVE = "lengthen it, or remove it from split, so that the blocks of folds calibrate"
+SHORTEN = "add older rows of both classes, or shorten the test window or the label delay (split)"
+REMOVE = "lengthen it, or remove it from split: the validation blocks of the folds then calibrate"
 ONE_CLASS: npt.NDArray[np.intp] = np.where(np.arange(1_500) < 1_000, np.arange(1_500) % 2, 0)
 EARLY = np.arange(1_500) < 1_331
 
@@ -149,8 +149,8 @@ def test_one_time_has_no_later_window(split: dict[str, float]) -> None:
     with pytest.raises(DataError) as caught:
         window_bounds(np.full(900, 1_609_459_200.0), Split.model_validate(split))
     assert str(caught.value) == (
-        "all 900 rows have one time, 2021-01-01T00:00:00, and the test window must be later than the training one: "
-        "name a finer column as time, or bring rows of other times"
+        "all 900 rows have the same time, 2021-01-01T00:00:00, but the test window must be later than the training "
+        "window: name a finer column as time, or add rows with other times"
     )
 
 

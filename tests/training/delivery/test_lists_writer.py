@@ -18,7 +18,7 @@ def test_keys_are_compared_as_requests_have_them() -> None:
     typed = Typed("block", "country", 17.0, "x", "")
     assert new_entry(typed, keyed, b"k", "me").value == hashed_value("country", "17", b"k")
     assert new_entry(typed._replace(value=0), keyed, b"k", "me").value == hashed_value("country", "0", b"k")
-    with pytest.raises(DataError, match="value is a fraction and no key"):
+    with pytest.raises(DataError, match="value is a fraction, not a text or a whole number"):
         new_entry(typed._replace(value=1.5), keyed, b"k", "me")
     audited = contract.model_copy(update={"fields": {**contract.fields, "region": DeclaredField(type="audit")}})
     with pytest.raises(DataError, match="field is 'region'; it must be one of country, item"):

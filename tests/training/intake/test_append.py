@@ -130,7 +130,9 @@ def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows
 def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini_rows: Frame) -> None:
     """It has an error class of its own, which a scheduled run may treat as an answer rather than a mistake."""
     new = write(mini_rows.tail(20), "new.csv")
-    with pytest.raises(UsedError, match=r"all of its 20 rows are in data/rows\.parquet already; without ROWS="):
+    with pytest.raises(
+        UsedError, match=r"all of its 20 rows are already in data/rows\.parquet; run make retrain without ROWS"
+    ):
         append_rows(new, mini_scorer)
 
 
@@ -151,11 +153,11 @@ Change = Callable[[Frame, Frame], Frame]
 REFUSED: dict[str, tuple[Change, list[str]]] = {
     "a row that is in the data": (
         lambda new, old: pd.concat([new, old.head(2)], ignore_index=True),
-        ["2 of its 102 rows are in data/rows.parquet already (row-0, row-1); remove them"],
+        ["2 of its 102 rows are already in data/rows.parquet (row-0, row-1); remove them"],
     ),
     "a row without an id that is in the data": (
         lambda new, old: pd.concat([new, old.tail(3).assign(row_id=None)], ignore_index=True),
-        ["1 of its 103 rows are in data/rows.parquet already; remove them"],
+        ["1 of its 103 rows are already in data/rows.parquet; remove them"],
     ),
     "two rows without an id that are one": (
         lambda new, _old: pd.concat([new, new.tail(1).assign(row_id=None), new.tail(1).assign(row_id=None)]),
@@ -167,7 +169,7 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     ),
     "seconds from a start of their own": (
         lambda new, _old: new.assign(at=np.arange(100.0)),
-        ["column at goes from 0 to 99; in data/rows.parquet it goes to 2025-03-0"],
+        ["column at has times from 0 to 99, but in data/rows.parquet they end at 2025-03-0"],
     ),
     "a row twice": (
         lambda new, _old: pd.concat([new, new.head(1)], ignore_index=True),
@@ -206,7 +208,7 @@ def test_what_is_refused_leaves_the_data_as_they_are(
 def test_rows_without_an_id_are_compared_by_value(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
     """Rows without an id are equal if their values are, even if one comes from a CSV."""
     new = write(pd.concat([new_rows, mini_rows.head(3)]), "new.csv")
-    with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; remove them"):
+    with pytest.raises(DataError, match=r"3 of its 103 rows are already in data/rows\.parquet; remove them"):
         append_rows(new, mini_scorer.model_copy(update={"id": None}))
 
 

@@ -112,7 +112,7 @@ def test_truths_become_flags(values: list[Any]) -> None:
         ([str(7 * i % N) for i in range(N)], "c", "it is an id: 400 of 400 values differ"),
         ([str(i * i * 7919 % 99991) for i in range(N)], "account no", "it is an id"),
         ([str(i // 2 * 10) for i in range(N)], "c", "only rises or only falls from row to row"),
-        ([f"m{i // 5}" for i in range(N)], "c", "in the rows to learn from: too rare"),
+        ([f"m{i // 5}" for i in range(N)], "c", "are too rare: hardly any occurs 20 times in the training rows"),
         (["word " * 60, "words " * 60] * 99, "c", "free text of up to"),
         (["2024-01-01"] * 99, "c", "all rows have 2024-01-01"),
         (["2024-01-01", "2024-01-01 00:00"] * 99, "c", "its dates are all the same"),
@@ -157,7 +157,7 @@ def test_what_is_no_date_becomes_missing() -> None:
     column = of_csv([*(f"2024-01-{day:02}" for day in range(1, 30)), "0000-00-00"] * 9)
     assert declared(column).type == "date"
     assert column.typed.isna().sum() == 9
-    assert column.notice == "9 values are no dates and become missing, such as '0000-00-00'"
+    assert column.notice == "9 values are not dates and become missing, such as '0000-00-00'"
 
 
 PEOPLE = [f"{number * 7_919 % 10_000_019:08}" for number in range(1, 101)]
@@ -195,7 +195,7 @@ def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
     column = of_csv(texts("5411", "5812", "742"), name)
     assert declared(column).type == "category"
     assert set(column.typed) == {"5411", "5812", "742"}
-    assert "its whole numbers are codes, not amounts of something, such as 5411" in column.notice
+    assert "its whole numbers are codes, not amounts, such as 5411" in column.notice
     assert declared(typed([5411, 5812, 742] * 99, name)).type == "category"
     left_out = of_csv([str(number * 37) for number in range(N // 4)] * 4, name)
     assert left_out.field is None
@@ -232,7 +232,7 @@ def test_amounts_of_several_currencies_are_told() -> None:
     """Amounts in several currencies become plain numbers in one column, and a warning counts them."""
     column = of_csv(texts("5.00 EUR", "6.50 EUR", "7.00 USD", "8.00 EUR"), "amount_eur")
     assert declared(column).unit is None
-    assert column.notice.startswith("WARNING: its amounts are of several currencies, EUR (300 rows), USD (100 rows)")
+    assert column.notice.startswith("WARNING: its amounts are in several currencies, EUR (300 rows), USD (100 rows)")
 
 
 @pytest.mark.parametrize("column", ["payment_ref", "payment"])
@@ -292,6 +292,6 @@ def test_ids_that_hardly_repeat_are_left_out(name: str) -> None:
     many = typed(np.arange(30_000) * 7_919 % 1_009, name)
     assert many.field is None
     assert "such as 0, and only 10% of the rows have one of the 100 most frequent of its 1,009 values" in many.notice
-    assert many.notice.endswith("features of its history (how often it was seen, how much it spent) could use it")
+    assert many.notice.endswith("history features (how often it was seen, how much it spent) could use it")
     assert "and hardly any of its 400 values occurs 20 times" in typed(np.arange(3_000) * 7 % 400, name).notice
     assert declared(typed(np.arange(3_000) * 7 % 40, name)).type == "category"

@@ -51,7 +51,7 @@ def test_dates_that_are_known_later_are_left_out() -> None:
     late["chargeback"] = (late["at"] + pd.Timedelta("30D")).where(late["y"])
     inferred = infer(late, "y", "at")
     assert "chargeback" not in inferred.fields
-    expected = "left out, 200 of its 200 dates are after TIME, so that no request can carry them"
+    expected = "left out, 200 of its 200 dates are after TIME, so they are not known when a request is sent"
     assert notice_of(inferred, "chargeback") == expected
 
 
@@ -69,13 +69,15 @@ def test_a_few_later_dates_become_missing() -> None:
     late.loc[5:9, "opened"] = late["at"] + pd.Timedelta("5min")
     inferred = infer(late, "y", "at")
     assert inferred.rows["opened"].isna().tolist() == [True] * 5 + [False] * (N - 5)
-    assert notice_of(inferred, "opened").endswith("; 5 dates are after TIME, and so missing")
+    assert notice_of(inferred, "opened").endswith("; 5 dates are after TIME and become missing")
 
 
 def test_a_copy_of_the_time_is_left_out() -> None:
     """A column that is always equally long before TIME, as in another time zone, is left out."""
     inferred = infer(rows().assign(local=lambda table: table["at"] - pd.Timedelta("2h")), "y", "at")
-    assert notice_of(inferred, "local") == "left out, it is always as long before TIME and tells nothing else"
+    assert notice_of(inferred, "local") == (
+        "left out, it is always the same time before TIME, so its age carries no information"
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_what_other_swallows_is_told() -> None:
     rows = pd.DataFrame({"merchant": [*frequent, *rare]}).sample(frac=1, random_state=7, ignore_index=True)
     rows["x"] = np.arange(2_000) / 7
     notices = infer(rows.assign(y=[0, 1] * 1_000), "y", None).notices
-    assert notices[-1] == "merchant: 2 of 1,202 values are learned, 60% of the rows are other"
+    assert notices[-1] == "merchant: 2 of 1,202 values are learned, 60% of the rows count as other"
 
 
 def test_quotes_inside_cells_change_nothing() -> None:
@@ -45,7 +45,7 @@ def test_quotes_inside_cells_change_nothing() -> None:
     inferred, expected = infer(quoted, "y", None, is_text=True), infer(plain, "y", None, is_text=True)
     assert inferred.fields == expected.fields
     pd.testing.assert_frame_equal(inferred.rows, expected.rows)
-    assert inferred.notices[0].startswith("age, category, y: cells stand in quotes, such as '1';")
+    assert inferred.notices[0].startswith("age, category, y: cells are in quotes, such as '1';")
 
 
 def test_whole_file() -> None:
@@ -65,7 +65,7 @@ def test_whole_file() -> None:
     assert inferred.notices == [
         "status: left out, because LABEL is computed from it",
         "100 rows are left out: a missing value makes their label unknown",
-        "282 rows are equal to another in every column and kept, because no column tells rows apart",
+        "282 rows are equal to another in every column, but kept, because no column identifies a row",
         "When?: read with the day first, as in 31/01/2024",
         "When?: from 2024-01-31 to 2024-02-01",
         "1 column is renamed: 'Amount (USD)' is amount_usd",
@@ -77,7 +77,7 @@ def test_without_time_the_rows_are_the_order() -> None:
     inferred = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
     assert inferred.rows["row_number"].tolist() == list(range(18))
     assert list(inferred.fields) == ["x", "row_number_2"]
-    assert "the metrics are too good" in inferred.notices[1]
+    assert "the metrics are too optimistic" in inferred.notices[1]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_without_time_the_rows_are_the_order() -> None:
         ("y", "tiem", "TIME is tiem, which is not a column; did you mean time?"),
         ("y", "zzz", "TIME is zzz, which is not a column; the file has time, y, id"),
         ("y", "y", "LABEL and TIME are both y"),
-        ("y", "time", "no column is left to learn from: time: counts something from 0 to 399, not dates"),
+        ("y", "time", "no column is left to learn from: time: holds numbers from 0 to 399 that are not dates"),
     ],
 )
 def test_impossible_files_are_refused(label: str, time: str, why: str) -> None:

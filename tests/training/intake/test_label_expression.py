@@ -58,18 +58,18 @@ def test_expression_has_a_truth(expression: str, truth: list[int | None]) -> Non
 @pytest.mark.parametrize(
     ("expression", "why"),
     [
-        ("__import__('os').system('true')", "it may have columns, constants, comparisons"),
-        ("rating.real < 0", "LABEL has rating.real; it may have"),
-        ("rating < limit + 1", "LABEL has limit + 1; it may have"),
+        ("__import__('os').system('true')", "it may contain only columns, constants, comparisons"),
+        ("rating.real < 0", "LABEL contains rating.real; it may contain"),
+        ("rating < limit + 1", "LABEL contains limit + 1; it may contain"),
         ("rating < (limit or 1)", "compares rating with limit or 1, which is not a constant"),
-        ("-rating", "LABEL has -rating; it may have"),
+        ("-rating", "LABEL contains -rating; it may contain"),
         ("1 < 2", "one side of a comparison must be a column"),
-        ("rating & limit", "it may have columns"),
-        ("rating is 3", "by is or is not, which are for None"),
+        ("rating & limit", "it may contain only columns"),
+        ("rating is 3", "with is or is not, which are only for None"),
         ('status = "chargeback"', "cannot be read"),
         ("Status", "did you mean status?"),
         ("is  paid", "did you mean is paid?"),
-        ("status == chargeback", "it has chargeback, which is not a column"),
+        ("status == chargeback", "it names chargeback, which is not a column"),
     ],
 )
 def test_anything_else_is_refused(expression: str, why: str) -> None:
@@ -109,13 +109,13 @@ def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> Non
 
 def test_label_of_one_class_is_refused() -> None:
     """A label that is the same in all rows is refused, with the values that the file has."""
-    with pytest.raises(DataError, match=r"status == \"x\", by which no row is a fraud.*'paid' \(1 time\)"):
+    with pytest.raises(DataError, match=r"status == \"x\", which marks no row as a fraud.*'paid' \(1 time\)"):
         read_label(LABELLED, 'status == "x"')
 
 
 def test_label_the_wrong_way_round_is_noticed() -> None:
     """A warning is given if more rows are frauds than legitimate."""
-    assert "WARNING: by LABEL 75% of the rows are frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
+    assert "WARNING: LABEL marks 75% of the rows as frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
 
 
 COLUMNS = ("Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0", "class", "None")
@@ -206,7 +206,7 @@ def test_values_that_are_not_named_are_told(expression: str, notice: str) -> Non
 @pytest.mark.parametrize(
     ("strays", "notice"),
     [
-        ({0: "[0/1]"}, "y: row 1 holds '[0/1]', which is no label, and is left out"),
+        ({0: "[0/1]"}, "y: row 1 holds '[0/1]', which is not a label, and is left out"),
         ({7: "y"}, "y: row 8 holds 'y', the name of the column (a repeated header?), and is left out"),
         (
             {7: "y", 99: "y"},
@@ -227,7 +227,7 @@ def test_values_that_are_no_label_are_named(strays: dict[int, str], notice: str,
 
 def test_many_values_that_are_no_label_are_refused() -> None:
     """More strays than an accident explains stop a column of 0 and 1."""
-    with pytest.raises(DataError, match=r"'x' is neither 0 nor 1"):
+    with pytest.raises(DataError, match=r"'x' is not 0, 1, true or false"):
         read_label(pd.DataFrame({"y": ["0", "1"] * 20 + ["x"]}), "y")
 
 
@@ -263,5 +263,5 @@ def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
 
 def test_a_named_value_may_be_there_in_other_spellings_alone() -> None:
     """If this leaves no fraud at all, the error shows the values."""
-    with pytest.raises(DataError, match=r"by which no row is a fraud .* y holds 'FRAUD'"):
+    with pytest.raises(DataError, match=r"which marks no row as a fraud .* y holds 'FRAUD'"):
         read_label(pd.DataFrame({"y": ["FRAUD", "ok"]}), 'y == "Fraud"')

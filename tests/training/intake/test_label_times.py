@@ -41,7 +41,7 @@ def test_labels_all_along_are_fine() -> None:
 def test_labels_that_stop_are_refused() -> None:
     """If the last rows have no fraud, the message says since when, and how many rows these are."""
     sentence = refusal(USUAL & (np.arange(N) < 3_000))
-    assert sentence.startswith("the last fraud is of 2025-03-16 00:00:00, and the 1,000 later rows have none")
+    assert sentence.startswith("the last fraud is from 2025-03-16 00:00:00, and the 1,000 later rows have none")
     assert "until 2025-04-10 00:00:00" in sentence
     assert "leave those rows out" in sentence
     sentence = refusal(USUAL & (np.arange(N) < 3_000), has_time=False)
@@ -51,8 +51,9 @@ def test_labels_that_stop_are_refused() -> None:
 def test_labels_that_begin_late_are_refused() -> None:
     """If the rows to train on have no fraud, the message says when they end and when the first fraud is."""
     sentence = refusal(USUAL & (np.arange(N) >= 3_320))
-    assert sentence.startswith("the first fraud is of 2025-03-25 00:00:00, and the rows to train on")
-    assert "end with 2025-03-21 00:00:00: use only the rows since the first fraud (680 rows)" in sentence
+    assert sentence.startswith("the first fraud is from 2025-03-25 00:00:00, but the training rows")
+    assert "end with 2025-03-21 00:00:00: frauds before" in sentence
+    assert sentence.endswith("use only the rows since then (680 rows)")
 
 
 def test_frauds_alone_are_refused() -> None:
@@ -74,8 +75,8 @@ def test_rows_sorted_by_the_label_are_refused(is_fraud: np.ndarray, rows: str) -
 @pytest.mark.parametrize(
     ("has_fraud", "notice"),
     [
-        (lambda row: row >= 1_000, "no fraud before 2025-01-26 00:00:00 (1,000 rows, in which some 50 frauds"),
-        (lambda row: row < 3_500, "no fraud after 2025-03-29 00:00:00 (480 rows, in which some 24 frauds"),
+        (lambda row: row >= 1_000, "no fraud before 2025-01-26 00:00:00 (1,000 rows, in which about 50 frauds"),
+        (lambda row: row < 3_500, "no fraud after 2025-03-29 00:00:00 (480 rows, in which about 24 frauds"),
         (
             lambda row: (row < 400) | (row >= 1_400),
             "no fraud between 2025-01-10 00:00:00 and 2025-02-05 00:00:00 (1,0",
@@ -106,7 +107,7 @@ def test_folds_go_around_a_gap(first: int, end: int) -> None:
 def test_frauds_at_one_time_are_refused() -> None:
     """Frauds of a single day can be in only one fold; the message avoids the project's own terms."""
     with pytest.raises(
-        DataError, match="the rows to train on, the first 80% of the file, have 20 frauds, at too few"
+        DataError, match="the training rows, the first 80% of the file, have 20 frauds at too few"
     ) as no:
         settings_for(labelled(np.arange(N) // 40 * (np.arange(N) % 2) == 20))
     for word in ("folds", "split", "params"):

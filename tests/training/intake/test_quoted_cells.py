@@ -14,7 +14,10 @@ def test_cells_leave_their_quotes(quoted: str) -> None:
     rows, notices = without_quotes(cells)
     pd.testing.assert_frame_equal(rows, plain)
     assert notices == [
-        f"code: cells stand in quotes, such as {quoted.format('0007')}; they are read, and must be sent, without"
+        (
+            f"code: cells are in quotes, such as {quoted.format('0007')}; the quotes are removed, and requests must "
+            "omit them"
+        )
     ]
 
 

@@ -49,7 +49,7 @@ def test_same_id_and_time_is_the_same_row() -> None:
     is_repeated, notices = repeated_rows(twice, {"y"}, "at")
     assert is_repeated.sum() == 30
     assert is_repeated[:30].all()
-    assert notices == ["payment_id: 30 rows have the id and time of a later row, of which only the last counts"]
+    assert notices == ["payment_id: 30 rows have the same id and time as a later row; only the last one counts"]
 
 
 def test_rows_that_nothing_tells_apart_are_kept() -> None:
@@ -57,7 +57,7 @@ def test_rows_that_nothing_tells_apart_are_kept() -> None:
     rows = pd.DataFrame({"band": np.arange(N) % 3, "shop": np.arange(N) % 5, "y": np.arange(N) % 7 == 0})
     is_repeated, [notice] = repeated_rows(rows, {"y"}, None)
     assert not is_repeated.any()
-    assert notice.startswith("585 rows are equal to another in every column and kept")
+    assert notice.startswith("585 rows are equal to another in every column, but kept")
 
 
 def test_lists_are_compared_too() -> None:

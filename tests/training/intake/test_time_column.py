@@ -34,7 +34,7 @@ def written(layout: str) -> list[str]:
         (written("%Y%m%d%H%M%S"), "read as dates, as in 20240301073000"),
         (written("%Y%m%d%H%M"), "read as dates, as in 202403010730"),
         (list(map(int, written("%Y%m%d%H%M%S"))), "read as dates"),
-        (EXCEL, "read as Excel's days since 1899-12-30, so that 45352.3125 is 2024-03-01 07:30:00"),
+        (EXCEL, "read as Excel's days since 1899-12-30, so 45352.3125 is 2024-03-01 07:30:00"),
         ([f"{days:.8f}" for days in EXCEL], "Excel's days"),
         ([f"{days:.8f}".replace(".", ",") for days in EXCEL], "Excel's days"),
         (SECONDS, ""),
@@ -77,7 +77,10 @@ def test_a_counter_is_told(values: np.ndarray, name: str) -> None:
     times, notices = read(values, name)
     assert times.tolist() == values.tolist()
     assert len(notices) == 1
-    assert f"{name}: counts something from {values[0]:.0f} to {values[-1]:.0f}, not dates: taken as" in notices[0]
+    assert (
+        f"{name}: holds numbers from {values[0]:.0f} to {values[-1]:.0f} that are not dates; they are taken as"
+        in notices[0]
+    )
 
 
 @pytest.mark.parametrize(

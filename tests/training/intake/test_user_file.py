@@ -181,9 +181,9 @@ def parquet(path: Path) -> None:
         ("rows.csv", '{"amount": 1}\n', "is JSON"),
         ("rows.csv", "<!DOCTYPE html>", "is an HTML or XML page"),
         ("rows.csv", PLAIN.encode("utf-32"), "is UTF-32; convert it with: iconv -f UTF-32"),
-        ("rows.csv", "서울;카드\n결제;1\n".encode("euc_kr"), "it seems to be EUC-KR: convert it with: iconv -f"),
-        ("rows.csv", "支店,県\n大阪府,新宿区\n".encode("shift_jis"), "it seems to be SHIFT-JIS: convert it with:"),
-        ("rows.csv", "分店,省\n北京市,河北省\n".encode("gb18030"), "it seems to be GB18030: convert it with: iconv"),
+        ("rows.csv", "서울;카드\n결제;1\n".encode("euc_kr"), "but seems to be EUC-KR; convert it with: iconv -f"),
+        ("rows.csv", "支店,県\n大阪府,新宿区\n".encode("shift_jis"), "but seems to be SHIFT-JIS; convert it with:"),
+        ("rows.csv", "分店,省\n北京市,河北省\n".encode("gb18030"), "but seems to be GB18030; convert it with: iconv"),
         ("rows.csv", "a,b\r1,2\r3,4\r", "CR alone; convert it with: tr '\\r' '\\n' < "),
         ("rows.csv", "a,b\r1,2\r3,4\r", "rows.utf8.csv"),
         ("rows.csv.gz", gzip.compress(b"a,b\r1,2\r", mtime=0), "convert it with: gzip -dc "),
@@ -191,7 +191,7 @@ def parquet(path: Path) -> None:
         ("rows.csv", "", "is empty"),
         ("rows.csv", "a,b\n", "holds no rows"),
         ("rows.csv", "amount\n1\n2\n", "has a single column, 'amount'"),
-        ("rows.csv", "a,b,a \n1,2,3\n", "has more than one column a"),
+        ("rows.csv", "a,b,a \n1,2,3\n", "has more than one column named a"),
         ("rows.csv", "a,b\n1,2,3\n4,5,6\n", "line 2: the line has 3 cells; the header has 2 names"),
         ("rows.csv", "a,b\n1,2\n4,5,6\n", "1 of 2 lines are broken, more than 1% (line 3); line 3: the line has 3"),
         ("rows.parquet", "", "cannot be read"),
@@ -217,5 +217,5 @@ def test_absent_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"; paySD.csv: did you mean pay\$USD.csv\?$"):
         read_user_file(tmp_path / "paySD.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="is an empty folder"):
+    with pytest.raises(DataError, match="is a folder without data files"):
         read_user_file(tmp_path / "empty")

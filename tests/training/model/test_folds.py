@@ -96,7 +96,7 @@ def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
     assert sum(sizes) == pytest.approx(declared.validate_share * n_rows, abs=1)
 
 
-LEARN = "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds"
+LEARN = "lower folds.validate_share or split.label_delay_days, raise folds.sample, or add older frauds"
 VALIDATE = "raise folds.validate_share, or leave out rows whose labels are not known yet"
 BOTH = "it needs both classes"
 
@@ -109,10 +109,10 @@ BOTH = "it needs both classes"
             [10, 60, 80],
             3,
             0,
-            "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows",
+            "3 frauds in the training window are too few for folds.count 3; lower folds.count, or add more rows",
         ),
-        (100, [10, 80], 2, 0, "2 frauds in the training window are too few for folds.count 2; bring more rows"),
-        (100, [10], 2, 0, "1 fraud in the training window is too few for folds.count 2; bring more rows"),
+        (100, [10, 80], 2, 0, "2 frauds in the training window are too few for folds.count 2; add more rows"),
+        (100, [10], 2, 0, "1 fraud in the training window is too few for folds.count 2; add more rows"),
         (
             2_000,
             range(0, 1_300, 10),
@@ -171,7 +171,7 @@ def test_a_coarse_time_reduces_the_folds() -> None:
 
 
 TOGETHER, OLDER = (
-    "rows of one time stay together, and the training window has",
+    "rows with the same time stay together, and the training window has only",
     "name a finer column than at as time, or",
 )
 
@@ -183,16 +183,16 @@ TOGETHER, OLDER = (
             1,
             range(0, 60, 3),
             (
-                f"{TOGETHER} 1 time (2021-01-01T00:00:00 to 2021-01-01T00:00:00), which make 0 folds instead of 3; at "
-                f"least 2 are needed: {OLDER} bring older rows"
+                f"{TOGETHER} 1 time (2021-01-01T00:00:00 to 2021-01-01T00:00:00), enough for 0 folds instead of 3; at "
+                f"least 2 are needed: {OLDER} add older rows"
             ),
         ),
         (
             2,
             range(0, 60, 3),
             (
-                f"{TOGETHER} 2 times (2021-01-01T00:00:00 to 2021-01-02T00:00:00), which make 1 fold instead of 3; at "
-                f"least 2 are needed: {OLDER} bring older rows"
+                f"{TOGETHER} 2 times (2021-01-01T00:00:00 to 2021-01-02T00:00:00), enough for 1 fold instead of 3; at "
+                f"least 2 are needed: {OLDER} add older rows"
             ),
         ),
         (

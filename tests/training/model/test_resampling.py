@@ -202,7 +202,9 @@ def test_weight_of_a_fraud(method: str, ratio: float, weight: float) -> None:
 def test_too_few_frauds() -> None:
     """Fewer frauds than neighbours are refused with both numbers; one more than neighbours is enough."""
     for n_frauds in (0, 1, 5):
-        with pytest.raises(ValueError, match=f"^{n_frauds} frauds in the training rows; SMOTE with 5 neighbours needs"):
+        with pytest.raises(
+            ValueError, match=f"^the training rows have {n_frauds} frauds?; SMOTE with 5 neighbours needs at least 6"
+        ):
             resampled(drawn(["q"] * 5, n_frauds=n_frauds), ["q"] * 5, SMOTE)
     # Six frauds have five neighbours each.
     _, labels = resampled(drawn(MIXED, n_frauds=6), MIXED, SMOTE)

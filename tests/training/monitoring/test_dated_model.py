@@ -219,7 +219,7 @@ def test_bands_are_those_of_the_date(make: Make, model: DatedModel, dated_scorer
     ("date", "sentence"),
     [
         ("2025-01-03", "no label was known on 2025-01-03T00:00:00; begin later"),
-        ("2025-01-15", "the train window has no rows; it must have both classes: bring older rows"),
+        ("2025-01-15", "the train window has no rows; it must have both classes: add older rows"),
         ("2025-03-05", "the test window has only is_fraud = 0 in 3"),
     ],
     ids=["nothing known", "nothing to learn from", "no recent fraud"],
