@@ -25,7 +25,7 @@ def test_catalogue_names_its_field(
     ("text", "message"),
     [
         ("name,kind\nrice,food\n", "data/catalogue.csv has no column category; it has kind, name"),
-        ("name,category\nrice,food\nsoap,\n", "data/catalogue.csv lacks a name or a category in 1 rows; complete or"),
+        ("name,category\nrice,food\nsoap,\n", "data/catalogue.csv lacks a name or a category in 1 row; complete or"),
         ("name,category\nrice,food\nsoap\n", "data/catalogue.csv, line 3: the line has 1 cell; the header has 2"),
         ("name,category\nrice,food\n", "data/catalogue.csv has the categories food; it must have at least two, none"),
         ("name,category\nrice,food\nx,other\n", "data/catalogue.csv has the categories food, other; it must have at"),

@@ -8,7 +8,7 @@ import pandas as pd
 from handler.scoring.contract import OTHER
 from training.data.chunks import read_columns
 from training.declaration import ScorerDeclaration
-from training.errors import DataError
+from training.errors import DataError, counted
 
 
 def read_catalogues(scorer: ScorerDeclaration) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def read_catalogues(scorer: ScorerDeclaration) -> pd.DataFrame:
         table = read_columns(Path(cast("str", field.catalogue)), ["name", "category"])
         if n_missing := int(table.isna().any(axis="columns").sum()):
             raise DataError(
-                f"{field.catalogue} lacks a name or a category in {n_missing:,} rows; complete or remove them"
+                f"{field.catalogue} lacks a name or a category in {counted(n_missing, 'row')}; complete or remove them"
             )
         categories = sorted(table["category"].unique())
         if len(categories) < 2 or OTHER in categories:  # noqa: PLR2004 - a choice needs two

@@ -13,6 +13,8 @@ from training.data.times import read_dates
 from training.errors import DataError
 
 _SHOWN = 3
+# What a value of a type is, if not "a" and the type.
+_PHRASES = {"money": "an amount of money"}
 REPEATED = "was seen in an earlier row"
 
 
@@ -37,7 +39,7 @@ def check_field(
         if (is_unread := typed.isna() & ~missing).any():
             # Fixed-width exports fill an empty cell with blanks.
             missing |= is_unread & values.astype("str").str.strip().eq("")
-        problems[typed.isna() & ~missing] = f"is not a {field.type}"
+        problems[typed.isna() & ~missing] = f"is not {_PHRASES.get(field.type, f'a {field.type}')}"
         for phrase, is_wrong in _wrong(typed, field, seconds):
             problems[is_wrong] = phrase
     if field.required:

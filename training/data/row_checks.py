@@ -10,7 +10,7 @@ from handler.scoring.fields import DeclaredField
 from training.data.column_checks import as_text, check_field, check_id, check_label
 from training.data.times import EARLIEST_DATE, check_time, time_is_number
 from training.declaration import ScorerDeclaration
-from training.errors import DataError
+from training.errors import DataError, counted
 
 # Written before a rejected row's own columns: its file, its row number there, counted from 1, the line number in a CSV,
 # its reasons, and the text of a line that cannot be read.
@@ -103,7 +103,8 @@ def require_few_bad_rows(n_rows: int, n_bad: int, counts: Mapping[str, int], sco
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(
             f"{n_bad:,} of {n_rows:,} rows ({n_bad / n_rows:.2%}) break the contract; quarantine.max_share allows "
-            f"{scorer.quarantine.max_share:.2%}. " + "; ".join(f"{text} in {n:,} rows" for text, n in counts.items())
+            f"{scorer.quarantine.max_share:.2%}. "
+            + "; ".join(f"{text} in {counted(n, 'row')}" for text, n in counts.items())
         )
 
 

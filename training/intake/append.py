@@ -22,7 +22,7 @@ from training.data.row_checks import check_rows, declared_columns
 from training.data.text_files import is_parquet
 from training.data.times import EARLIEST_DATE, check_time, timestamp_text
 from training.declaration import ScorerDeclaration
-from training.errors import DataError
+from training.errors import DataError, counted
 from training.run.files import write_whole
 
 _SHOWN = 3
@@ -85,7 +85,8 @@ def _refuse_repeated(rows: pd.DataFrame, scorer: ScorerDeclaration) -> None:
     ids = as_text(rows[scorer.id]) if scorer.id else pd.Series(None, index=rows.index, dtype=object)
     is_repeated = ids.duplicated().where(ids.notna(), rows.duplicated())
     if is_repeated.any():
-        raise DataError(f"{int(is_repeated.sum()):,} rows are repeated{_examples(ids[is_repeated])}; remove them")
+        repeated = counted(int(is_repeated.sum()), "row is repeated", "rows are repeated")
+        raise DataError(f"{repeated}{_examples(ids[is_repeated])}; remove them")
 
 
 def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDeclaration) -> None:
@@ -108,7 +109,8 @@ def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDecl
             f"all of its {len(clean):,} rows are already in {scorer.data}; run make retrain without ROWS to use them"
         )
     if is_used.any():
-        used = f"{int(is_used.sum()):,} of its {len(clean):,} rows are already in {scorer.data}"
+        of_its = f"of its {len(clean):,} rows"
+        used = counted(int(is_used.sum()), f"{of_its} is", f"{of_its} are") + f" already in {scorer.data}"
         raise DataError(f"{used}{_examples(ids[is_used])}; remove them")
 
 

@@ -226,10 +226,11 @@ def _period(timestamps: pd.Series, column: str) -> list[str]:
         gap = abs(distinct[beside] - distinct[place]) if len(inner) > 1 else 0
         if gap >= EDGE_YEARS * SECONDS_A_YEAR and gap >= inner[-1] - inner[0]:
             edge = distinct[place]
-            rows = counted(int((seconds == edge).sum()), "row has", "rows have")
+            n_rows = int((seconds == edge).sum())
+            rows, count = counted(n_rows, "row has", "rows have"), "counts" if n_rows == 1 else "count"
             years, rank = gap / SECONDS_A_YEAR, "earliest" if place == 0 else "latest"
             notices.append(
-                f"WARNING: {column}: {rows} {_date(edge)}, {years:.0f} years {when} the next, and so count as the "
+                f"WARNING: {column}: {rows} {_date(edge)}, {years:.0f} years {when} the next, and so {count} as the "
                 f"{rank}: leave them out if that date stands for an unknown time"
             )
             seconds = seconds[seconds != edge]

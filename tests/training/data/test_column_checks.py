@@ -15,7 +15,7 @@ from training.errors import DataError
     ("field", "value", "problem"),
     [
         (DeclaredField(type="number"), "fast", "is not a number"),
-        (DeclaredField(type="money"), "$5", "is not a money"),
+        (DeclaredField(type="money"), "$5", "is not an amount of money"),
         (DeclaredField(type="number"), np.inf, "is infinite"),
         (DeclaredField(type="number"), "-inf", "is infinite"),
         (DeclaredField(type="number", min=0), -0.5, "is below 0"),

@@ -58,7 +58,7 @@ def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDecl
         quarantine.add(chunk_of({207: "amount is below 0", 208: "amount is below 0"}))
     with pytest.raises(DataError) as caught:
         quarantine.require_few_bad_rows(mini_scorer)
-    assert str(caught.value).endswith("amount: is below 0 in 3 rows; visits: is infinite in 1 rows")
+    assert str(caught.value).endswith("amount: is below 0 in 3 rows; visits: is infinite in 1 row")
 
 
 def test_a_column_called_reason_is_kept(tmp_path: Path) -> None:

@@ -69,5 +69,5 @@ def test_enough_rows_are_sound(mini_scorer: ScorerDeclaration) -> None:
         require_few_bad_rows(200, 3, {"amount: is below 0": 2, "the line is broken": 1}, mini_scorer)
     assert str(caught.value) == (
         "3 of 200 rows (1.50%) break the contract; quarantine.max_share allows 1.00%. "
-        "amount: is below 0 in 2 rows; the line is broken in 1 rows"
+        "amount: is below 0 in 2 rows; the line is broken in 1 row"
     )

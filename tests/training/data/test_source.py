@@ -213,5 +213,5 @@ def test_rows_in_memory_are_those_that_prepare_keeps(
         place for place in range(6_000) if place not in {7, 1_500, 4_000, 5_400}
     ]
     quarantine = scorer.quarantine.model_copy(update={"max_share": 0.0})
-    with pytest.raises(DataError, match=r"^4 of 6,000 rows .*the line is broken in 1 rows.*row_id: was seen in an ear"):
+    with pytest.raises(DataError, match=r"^4 of 6,000 rows .*the line is broken in 1 row.*row_id: was seen in an ear"):
         read_checked(scorer.model_copy(update={"quarantine": quarantine}))

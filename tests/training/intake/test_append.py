@@ -157,11 +157,11 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     ),
     "a row without an id that is in the data": (
         lambda new, old: pd.concat([new, old.tail(3).assign(row_id=None)], ignore_index=True),
-        ["1 of its 103 rows are already in data/rows.parquet; remove them"],
+        ["1 of its 103 rows is already in data/rows.parquet; remove them"],
     ),
     "two rows without an id that are one": (
         lambda new, _old: pd.concat([new, new.tail(1).assign(row_id=None), new.tail(1).assign(row_id=None)]),
-        ["1 rows are repeated; remove them"],
+        ["1 row is repeated; remove them"],
     ),
     "rows of the future": (
         lambda new, _old: new.assign(at=new["at"] + pd.Timedelta(days=20_000)),
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     ),
     "a row twice": (
         lambda new, _old: pd.concat([new, new.head(1)], ignore_index=True),
-        ["1 rows are repeated (new-0); remove them"],
+        ["1 row is repeated (new-0); remove them"],
     ),
     "a column is missing": (lambda new, _old: new.drop(columns="amount"), ["has no column amount"]),
     "a label is neither 0 nor 1": (
