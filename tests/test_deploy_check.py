@@ -44,17 +44,17 @@ GOOD = {
     [
         # Right processor, GLIBC at the limit, compiled, small.
         ({}, []),
-        ({"lib.so": library(ARM64)}, ["not for x86_64: lib.so (arm64)"]),
-        ({"lib.so": library(243)}, ["not for x86_64: lib.so (243)"]),
-        ({"lib.so": b""}, ["it holds no shared library; XGBoost's is missing"]),
-        ({"lib.so": library(X86_64, "2.4", "2.35")}, ["need a newer GLIBC than Lambda's 2.34: lib.so"]),
-        ({"package/module.py": b"2\n"}, ["would be compiled at each cold start: package/module.py"]),
-        ({"other.py": b""}, ["would be compiled at each cold start: other.py"]),
+        ({"lib.so": library(ARM64)}, ["libraries not built for x86_64: lib.so (arm64)"]),
+        ({"lib.so": library(243)}, ["libraries not built for x86_64: lib.so (243)"]),
+        ({"lib.so": b""}, ["it contains no shared library; XGBoost's is missing"]),
+        ({"lib.so": library(X86_64, "2.4", "2.35")}, ["libraries that need a newer GLIBC than Lambda's 2.34: lib.so"]),
+        ({"package/module.py": b"2\n"}, ["modules that would be compiled at each cold start: package/module.py"]),
+        ({"other.py": b""}, ["modules that would be compiled at each cold start: other.py"]),
         (
             {"package/__pycache__/module.cpython-313.pyc": compiled(b"1\n", flags=0)},
-            ["would be compiled at each cold start: package/module.py"],
+            ["modules that would be compiled at each cold start: package/module.py"],
         ),
-        ({"data": bytes(MAX_BYTES)}, ["it has 45.0 MB unzipped; at most 45 are allowed"]),
+        ({"data": bytes(MAX_BYTES)}, ["it has 45.0 MB unzipped; at most 45 MB are allowed"]),
     ],
 )
 def test_each_fault_is_a_sentence(change: dict[str, bytes], sentences: list[str]) -> None:
@@ -91,7 +91,7 @@ def test_a_decision_gives_the_probability_of_its_class() -> None:
         ({"statusCode": 500, "body": "{}"}, "golden request 1 is answered with 500", 1.0),
         (
             {"statusCode": 200, "body": '{"fraud_probability": 0.5}'},
-            "golden request 1 gives 0.5; in training 0.25",
+            "golden request 1 gives 0.5; training gave 0.25",
             0.25,
         ),
     ],

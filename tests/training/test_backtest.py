@@ -100,15 +100,15 @@ def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys
         ("nobody", r"params\.yaml: there is no scorers\.nobody; the declared scorers are mini"),
         (
             "mini --since 2030-01-01",
-            r"no whole week from 2030-01-01T00:00:00 on has rows; the last row is of 2025-03-01T\S+; .*",
+            r"no whole week from 2030-01-01T00:00:00 on has rows; the last row is dated 2025-03-01T\S+; .*",
         ),
         (
             "mini --since 2024-12-01",
-            r"no first model can be made on 2024-12-01T00:00:00: no label was known on .*; begin later",
+            r"no first model can be trained on 2024-12-01T00:00:00: no label was known on .*; begin later",
         ),
         (
             "mini --days 400",
-            r"no first model can be made on \S+: the train window has no rows; it must have both .*",
+            r"no first model can be trained on \S+: the train window has no rows; it must have both .*",
         ),
     ],
     ids=["unknown scorer", "after the end", "before anything was known", "too long a window"],

@@ -222,7 +222,7 @@ def test_scoring_says_that_a_file_has_no_times(
     timed_rows().drop(columns="at").to_parquet("without.parquet")
     result = score_files(ScoreOptions("mini", Path("without.parquet"), Path("scored.parquet")))
     assert result.rejected == 0
-    assert "without.parquet: without a column at each row counts as a request of now" in capsys.readouterr().out
+    assert "without.parquet: without a column at, each row is scored as a request made now" in capsys.readouterr().out
 
 
 def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclaration, scorer: Scorer) -> None:

@@ -167,7 +167,7 @@ def test_an_interrupted_load_goes_on(
 
     monkeypatch.setattr(Loading, "add", fail)
     assert run("--load", "h.db")[0] == (
-        "history mini: h.db does not answer: disk I/O error; run it again, a load goes on from there"
+        "history mini: h.db does not answer: disk I/O error; run the command again: a load continues where it stopped"
     )
     n_loaded = len(states_in("h.db"))
     assert 0 < n_loaded < 600
@@ -313,10 +313,10 @@ REFUSALS = [
         ("--key", "card=1", "--history", "other.db"),
         "HISTORY is other.db, which cannot be used: file is not a database; ",
     ),
-    (("--load", "other.db"), "LOAD is other.db, which cannot be used: file is not a database; it must be a file of "),
+    (("--load", "other.db"), "LOAD is other.db, which cannot be used: file is not a database; it must be a file that "),
     (
         ("--load", "none/h.db"),
-        "LOAD is none/h.db, which cannot be used: its folder does not exist; it must be a file of",
+        "LOAD is none/h.db, which cannot be used: its folder does not exist; it must be a file that",
     ),
     (
         ("--load", "read-only.db"),

@@ -222,7 +222,7 @@ def test_what_cannot_be_loaded_is_said(
     # The table in memory answers to any name; moto has no table yet.
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("s3_address"))
     ended = run_remembered(history, "--load", "dynamodb://no-such-table")[0]
-    assert ended.startswith("history mini: dynamodb://no-such-table does not answer: ResourceNotFoundException: ")
+    assert ended.startswith("history mini: dynamodb://no-such-table cannot be used: ResourceNotFoundException: ")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     ended = run_remembered(history, "--load", TABLE)[0]

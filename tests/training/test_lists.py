@@ -89,7 +89,7 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
     table = table.assign(value=["NA", "GB"], expires=[NEXT_YEAR, "2020-01-31"])
     write = table.to_csv if suffix == "csv" else table.to_parquet
     write(path, index=False)
-    assert "row 2: expires is 2020-01-31, which is past" in run("--file", str(path))
+    assert "row 2: expires is 2020-01-31, which is in the past" in run("--file", str(path))
     assert "2 entries" in run()
 
 
@@ -101,11 +101,11 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
         (add(value=""), "value is missing"),
         (add(reason=" "), "reason is empty; say why"),
         (add(expires="soon"), "expires is 'soon'; it must be a date, such as 2027-01-31"),
-        (add(expires="2020-01-31"), "expires is 2020-01-31, which is past"),
+        (add(expires="2020-01-31"), "expires is 2020-01-31, which is in the past"),
         ([*add(), "--remove", "block"], "ADD and REMOVE cannot be combined; give one of them"),
         ([*add(), "--replace", "yes"], "REPLACE=yes needs FILE"),
         (add(value="x" * 33), "value is longer than 32 characters"),
-        (add(value="\udcff"), "value is no text in UTF-8"),
+        (add(value="\udcff"), "value is not valid UTF-8"),
         (
             ["--remove", "block", "--field", "country", "--value", "NA"],
             "this value of country is not on the list block",

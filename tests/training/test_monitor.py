@@ -184,9 +184,9 @@ def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
     ("change", "state", "reasons"),
     [
         (with_random_labels, "retrain", r"^the recall is "),
-        (with_more_frauds, "retrain", r" frauds where the scores promise "),
-        (without_speed, "watch", r"^speed is missing in 100% of the requests, "),
-        (lambda pool: with_random_labels(without_speed(pool)), "watch", r"^speed is missing in 100% of the requests, "),
+        (with_more_frauds, "retrain", r" frauds, but the scores predict "),
+        (without_speed, "watch", r"^speed is missing in 100% of the requests; "),
+        (lambda pool: with_random_labels(without_speed(pool)), "watch", r"^speed is missing in 100% of the requests; "),
         (lambda pool: pool.with_bins("momentum", slice(None, None, 2), 1), "watch", r"^momentum drifts:.*$"),
     ],
     ids=["random labels", "more frauds", "a missing feature", "missing, and random labels", "a drifted feature"],
@@ -266,7 +266,7 @@ def write_log(latest: pd.DataFrame, calm_log: Path, workplace: Workplace, scorer
     ("change", "expected"),
     [
         (None, ("ok", 0, "")),
-        (lambda rows: rows.assign(speed=np.nan), ("watch", 10, "  speed is missing in 100% of the requests, ")),
+        (lambda rows: rows.assign(speed=np.nan), ("watch", 10, "  speed is missing in 100% of the requests; ")),
         (
             lambda rows: rows.assign(is_fraud=np.random.default_rng(0).permuted(rows["is_fraud"])),
             ("retrain", 20, "  the recall is "),
@@ -317,7 +317,7 @@ def test_window_of_time(workplace: Workplace, write_log: WriteLog, capsys: pytes
     assert workplace.run(monitor, "mini", "log", "--since", "2030-01-01") == 30
     printed = capsys.readouterr().out
     assert printed.startswith("mini: insufficient, 0 predictions in 0 blocks (")
-    assert "no prediction was read: all of the log's lie outside of the window" in printed
+    assert "no prediction was read: all predictions of the log are outside the window" in printed
     assert workplace.report("monitor")["blocks"] == []
     assert "There is no prediction in this window." in (workplace.reports / "monitor.html").read_text()
 
@@ -369,11 +369,11 @@ NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] =
     "outcomes": (lambda _, outcomes: outcomes, "no prediction was read: the log holds outcomes only"),
     "another scorer's": (
         lambda predictions, _: changed(predictions, scorer="other"),
-        "no prediction was read: the log holds lines of scorer 'other'; SCORER= must name the one whose log it is",
+        "no prediction was read: the log holds lines of scorer 'other'; SCORER= must name the scorer that wrote",
     ),
     "broken lines": (
         lambda predictions, _: [line[:-9] for line in predictions],
-        "no prediction was read: the log holds broken lines (no JSON, or cut short); a record must be an object",
+        "no prediction was read: the log holds broken lines (no JSON, or cut short); a record must be a JSON",
     ),
     "milliseconds": (
         lambda predictions, _: changed(predictions, time=START * 1000),
@@ -389,15 +389,15 @@ NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] =
     ),
     "more broken lines than others": (
         lambda predictions, _: predictions + [line[:-9] for line in [*predictions, predictions[0]]],
-        "3,601 of 7,201 lines cannot be used, most are broken lines (no JSON, or cut short)",
+        "3,601 of 7,201 lines cannot be used; the most frequent kind is: broken lines (no JSON, or cut short)",
     ),
     "another version's": (
         lambda predictions, _: changed(predictions, version="0123456789ab"),
-        "none of the predictions is of version ",
+        "no prediction was made by version ",
     ),
     "few since long": (
         lambda predictions, _: [*predictions[:1_800], *changed(predictions[-1:], time=START + 90 * SECONDS_A_DAY)],
-        "the last judged block ended on 2025-07-06; each since has fewer than the 500 that ",
+        "the last judged block ended on 2025-07-06; each block since then has fewer recorded predictions than",
     ),
 }
 
@@ -470,7 +470,7 @@ def test_one_judged_block_is_named(pool: Pool) -> None:
     log = pool.log(0)
     report = pool.report(replace(log, flagged=log.flagged | (log.time >= START + 35 * SECONDS_A_DAY)))
     assert report["state"] == "ok"
-    assert report["notes"][0].startswith("the block from 2025-07-20 alone says watch: ")
+    assert report["notes"][0].startswith("the last judged block, from 2025-07-20, says watch, which does not")
 
 
 @settings(deadline=None, max_examples=20)
@@ -560,7 +560,7 @@ def test_released_version_is_the_baseline(
     report = workplace.report("monitor")
     assert report["baseline"] == version
     assert report["reasons"] == [
-        f"none of the predictions is of version {version}, with whose baseline they are compared"
+        f"no prediction was made by version {version}, whose baseline the log is compared with"
     ]
     assert report["counts"]["predictions of other versions"] == 3_600
     assert report["notes"] == [f"version {version} is released in released"]

@@ -135,11 +135,12 @@ def test_store_is_updated_without_mlflow(
 ) -> None:
     """If MLflow cannot be reached, releases and updates still succeed, with a warning."""
     tracker.error = TrackError("connection refused")
-    assert command("release").endswith("WARNING: it is released, but not tracked. connection refused\n")
-    assert folder_store.names("mini/bundles") == [release.packaged_version("mini")]
+    version = release.packaged_version("mini")
+    assert command("release").endswith(f"WARNING: {version} is released, but not tracked: connection refused\n")
+    assert folder_store.names("mini/bundles") == [version]
     printed = command("shadow")
-    assert printed.endswith("WARNING: the store is updated, MLflow is not. connection refused\n")
-    assert read_pointer(folder_store, "mini").shadow == release.packaged_version("mini")
+    assert printed.endswith("WARNING: the store is updated, but MLflow is not: connection refused\n")
+    assert read_pointer(folder_store, "mini").shadow == version
 
 
 def test_promotion_takes_the_packaged_version(
@@ -249,10 +250,10 @@ def test_store_in_s3(command: Command, bucket: str) -> None:
     ("arguments", "error"),
     [
         ("list --scorer nobody", "list: .*nobody"),
-        (f"promote --version {ABSENT}", rf"promote: mini has no released version '{ABSENT}'; released are"),
-        ("promote --rows absent.parquet", "promote: absent.parquet, by which the gate judges, cannot be read"),
+        (f"promote --version {ABSENT}", rf"promote: mini has no released version '{ABSENT}'; the released ones are"),
+        ("promote --rows absent.parquet", "promote: the gate's rows, absent.parquet, cannot be read"),
         ("rollback", "rollback: mini has no previous version to go back to"),
-        (f"shadow --version {ABSENT}", rf"shadow: mini has no released version '{ABSENT}'; released are"),
+        (f"shadow --version {ABSENT}", rf"shadow: mini has no released version '{ABSENT}'; the released ones are"),
         ("release --signing-key absent.pem", r"release: absent\.pem is not a private key in PEM "),
     ],
 )
@@ -303,7 +304,7 @@ def test_the_card_of_a_release(
     pointer = read_pointer(folder_store, "mini")
     assert (card["role"], card["predecessor"], card["owner"], card["signatures"]) == ("current", packaged, None, 0)
     assert card["approval"] == {"at": pointer.at, "by": pointer.by, "forced": None, "objections": [], "doubts": []}
-    assert "fields declared otherwise: amount, visits" in card["changes"]
+    assert "fields declared differently: amount, visits" in card["changes"]
     assert any(change.startswith("calibration: slope") for change in card["changes"])
     assert card["customer_reasons"] == {"visits": {"code": "V1", "text": "Too many visits."}}
     assert card["metrics"]["recall"]["before"] == card["metrics"]["recall"]["value"]
@@ -318,7 +319,7 @@ def test_the_card_of_a_release(
     assert "<html" in (tmp_path / f"mini-{challenger}.html").read_text()
     command("card", "--scorer", "mini", "--version", packaged, "--out", str(tmp_path))
     first = (tmp_path / f"mini-{packaged}.md").read_text()
-    assert "There was nothing before it." in first
+    assert "It has no predecessor." in first
     assert "No reasons for customers are declared." in first
 
 
@@ -360,8 +361,8 @@ def test_a_release_that_was_forced_says_so(
     command("promote", "--version", worse, "--force", "a drill")
     command("card", "--scorer", "mini", "--out", str(tmp_path))
     text = (tmp_path / f"mini-{worse}.md").read_text()
-    assert "**The gate objected and was overruled: a drill.**" in text
-    assert "- it objected: its average precision is" in text
+    assert "**The update was forced, with this reason: a drill.**" in text
+    assert "- the gate objected: its average precision is" in text
     assert packaged in text
 
 

@@ -170,7 +170,7 @@ def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp
     answer = client.post("/mini", json={"amountUsd": 250, "country": "NA"}).json()
     assert pq.read_table(output)["fraud_probability"].to_pylist() == [answer["fraud_probability"]]
     for content, sentence in (
-        ("amountUsd,amount,country\n250,250,NA\n", "amount and amountUsd, which are one field"),
+        ("amountUsd,amount,country\n250,250,NA\n", "amount and amountUsd, which are both the field amount"),
         ("amountUsd\n250\n", "has no column country, which every request must carry; it has amountUsd"),
     ):
         source.write_text(content)
@@ -181,7 +181,7 @@ def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp
 def test_an_added_column_that_exists_is_refused(run: Run, rows: Path, tmp_path: Path, column: str) -> None:
     """The refusal names the column, before anything is scored."""
     pq.write_table(pq.read_table(rows).append_column(column, pa.nulls(1500)), rows)
-    assert_refused(run, rows, tmp_path / "out.parquet", f"{rows} has a column {column} already; rename it")
+    assert_refused(run, rows, tmp_path / "out.parquet", f"{rows} already has a column {column}, which scoring adds")
     assert not (tmp_path / "out.parquet").exists()
 
 
@@ -222,7 +222,10 @@ def test_fields_without_a_column_and_columns_without_a_field_are_said(
     )
     mini_rows.rename(columns={"is_new": "Is-New", "visits": "visit"}).to_csv(source, index=False)
     assert_refused(
-        run, source, output, f"{source}: no field reads Is-New (did you mean is_new?): rename what is a field"
+        run,
+        source,
+        output,
+        f"{source}: no field reads Is-New (did you mean is_new?); rename the columns that are fields",
     )
     mini_rows.rename(columns={"country": "countri"}).to_csv(source, index=False)
     assert_refused(run, source, output, "; country: did you mean countri?")
@@ -364,16 +367,16 @@ def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "theirs.pdf").touch()
     for source, output, why in (
-        (rows, rows, "would be overwritten, and it is an INPUT"),
-        (rows, link, "would be overwritten, and it is an INPUT"),
-        (rejected, tmp_path / "b.csv", "would be overwritten, and it is an INPUT"),
-        (folder, folder, "neither may lie in the other"),
-        (folder, folder / "out", "neither may lie in the other"),
-        (folder, tmp_path, "neither may lie in the other"),
-        (folder, tmp_path / "taken", "holds theirs.pdf, which no part of INPUT is called"),
-        (folder, tmp_path / "out.parquet", "where INPUT is a folder, it must be one too"),
-        (rows, folder, "where INPUT is a file, it must be a .csv or .parquet file"),
-        (rows, tmp_path / "out.xlsx", "where INPUT is a file, it must be a .csv or .parquet file"),
+        (rows, rows, "is an input and would be overwritten"),
+        (rows, link, "is an input and would be overwritten"),
+        (rejected, tmp_path / "b.csv", "is an input and would be overwritten"),
+        (folder, folder, "neither may be inside the other"),
+        (folder, folder / "out", "neither may be inside the other"),
+        (folder, tmp_path, "neither may be inside the other"),
+        (folder, tmp_path / "taken", "holds files that do not belong to INPUT: theirs.pdf"),
+        (folder, tmp_path / "out.parquet", "if INPUT is a folder, OUTPUT must be a folder too"),
+        (rows, folder, "if INPUT is a file, OUTPUT must be a .csv or .parquet file"),
+        (rows, tmp_path / "out.xlsx", "if INPUT is a file, OUTPUT must be a .csv or .parquet file"),
         (tmp_path / "nothing.csv", tmp_path / "out.csv", "does not exist"),
         (tmp_path / "taken", tmp_path / "out", "holds theirs.pdf, which is not a .csv or .parquet file"),
     ):
@@ -389,7 +392,7 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
     sentence = "score: params.yaml: there is no scorers.maxi; the declared scorers are mini"
     assert run(rows, output, scorer="maxi") == (1, sentence)
     monkeypatch.chdir(project)
-    assert_refused(run, rows, output, "there is no bundle of mini, neither in store nor as build/bundles/mini")
+    assert_refused(run, rows, output, "there is no bundle of mini, neither in store nor in build/bundles/mini")
     sentence = "VERSION is 'latest'; it must be twelve hexadecimal digits"
     assert_refused(run, rows, output, sentence, "--version", "latest")
 
@@ -497,7 +500,7 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
     pq.write_table(pq.read_table(many).slice(0, 4000), many)
     status, message = run(many, output, "--chunk-rows", "500")
     assert status == 0
-    assert "discarding what an unfinished run left" in message
+    assert "discarding the chunks of an unfinished run" in message
     assert "resuming" not in message
     assert pq.read_table(output).num_rows == 4000
 

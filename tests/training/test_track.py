@@ -154,7 +154,7 @@ def test_unknown_version_is_an_error(tracker: Tracker, project: Path, folder_sto
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
     version = publish(folder_store, project / "other")
-    with pytest.raises(TrackError, match=f"has no version {version}; track the checkout that made it"):
+    with pytest.raises(TrackError, match=f"has no version {version}; run `make track` in the checkout"):
         tracker.point("mini", set_shadow(folder_store, "mini", version))
 
 

@@ -44,7 +44,7 @@ def run_folder(output: Path, state: Mapping[str, Any], bundle: Mapping[str, byte
     with lock:
         for other in work.iterdir():
             if other.is_dir() and other != run:
-                say(f"discarding what an unfinished run left with another input, version, code or option: {other}")
+                say(f"discarding the chunks of an unfinished run with another input, version, code or option: {other}")
                 _remove(other)
         if not (run / STATE).exists():
             shutil.rmtree(run, ignore_errors=True)

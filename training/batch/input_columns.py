@@ -29,7 +29,8 @@ def columns_by_field(part: InputFile, contract: Contract) -> dict[str, str]:
     for field, keys in fields.items():
         columns = [key for key in dict.fromkeys(keys) if key in names]
         if len(columns) > 1:
-            raise DataError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
+            both = " and ".join(columns)
+            raise DataError(f"{part.path} has the columns {both}, which are both the field {field}; remove one")
         if columns:
             column_of[field] = columns[0]
     absent = [(field, keys) for field, keys in fields.items() if field not in column_of]
@@ -50,7 +51,7 @@ def _refuse_other_spelling(part: InputFile, absent: Sequence[tuple[str, Sequence
     if wrong:
         pairs = ", ".join(f"{column} (did you mean {field}?)" for column, field in wrong.items())
         raise DataError(
-            f"{part.path}: no field reads {pairs}: rename what is a field, and remove or rename what is not"
+            f"{part.path}: no field reads {pairs}; rename the columns that are fields, and remove or rename the others"
         )
 
 
@@ -63,7 +64,7 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
     have = "has no column and is" if len(absent) == 1 else "have no column and are"
     lacks_time = contract.time_key not in {None, *columns}
     texts = [
-        f"without a column {contract.time_key} each row counts as a request of now" if lacks_time else "",
+        f"without a column {contract.time_key}, each row is scored as a request made now" if lacks_time else "",
         f"{fields} {have} missing in every row" if absent else "",
         f"no field reads the {'column' if len(unused) == 1 else 'columns'} {names}" if unused else "",
     ]

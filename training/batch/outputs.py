@@ -38,31 +38,31 @@ def targets_of(source: Path, output: Path, parts: Sequence[InputFile], further: 
     if source.is_dir():
         targets = _folder_targets(source, output, parts)
         if len({part.kind for part in parts}) > 1:
-            raise StageError(f"{source} holds files of both kinds, {' and '.join(KINDS)}; score each kind by itself")
+            raise StageError(f"{source} holds files of both kinds, {' and '.join(KINDS)}; score each kind separately")
     else:
         if output.suffix.lower() not in KINDS or output.is_dir():
-            raise StageError(f"OUTPUT is {output}; where INPUT is a file, it must be a .csv or .parquet file")
+            raise StageError(f"OUTPUT is {output}; if INPUT is a file, OUTPUT must be a .csv or .parquet file")
         targets = [output]
     inputs = {part.path.resolve() for part in parts}
     for target in (*targets, rejected_path(output)):
         if target.resolve() in inputs or any(_is_same(target, part.path) for part in parts):
-            raise StageError(f"{target} would be overwritten, and it is an INPUT; name another OUTPUT")
+            raise StageError(f"{target} is an input and would be overwritten; name another OUTPUT")
     _require_columns(parts[0], targets[0], further)
     return targets
 
 
 def _folder_targets(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
     if output.suffix.lower() in KINDS or (output.exists() and not output.is_dir()):
-        raise StageError(f"OUTPUT is {output}; where INPUT is a folder, it must be one too")
+        raise StageError(f"OUTPUT is {output}; if INPUT is a folder, OUTPUT must be a folder too")
     source_path, output_path = source.resolve(), output.resolve()
     if source_path.is_relative_to(output_path) or output_path.is_relative_to(source_path):
-        raise StageError(f"OUTPUT is {output}, and INPUT is {source}; neither may lie in the other")
+        raise StageError(f"OUTPUT is {output}, and INPUT is {source}; neither may be inside the other")
     names = [_target_name(part) for part in parts]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise StageError(f"{source} holds several files that would become {', '.join(repeated)}; rename one of them")
     existing = [path.name for path in output.iterdir()] if output.is_dir() else []
     if other := sorted(name for name in existing if name not in names and name[0] not in "._"):
-        raise StageError(f"{output} holds {', '.join(other)}, which no part of INPUT is called; name another OUTPUT")
+        raise StageError(f"{output} holds files that do not belong to INPUT: {', '.join(other)}; name another OUTPUT")
     return [output / name for name in names]
 
 
@@ -82,11 +82,14 @@ def _is_same(first: Path, second: Path) -> bool:
 def _require_columns(part: InputFile, target: Path, further: Sequence[str]) -> None:
     added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, *further, *REJECTED_COLUMNS)
     if clashing := sorted(set(added) & set(part.schema.names)):
-        raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
+        raise StageError(f"{part.path} already has a column {', '.join(clashing)}, which scoring adds; rename it")
     if target.suffix.lower() == ".csv":
         for column in part.schema:
             if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-                raise StageError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
+                raise StageError(
+                    f"{part.path} has the column {column.name} of type {column.type}, which a CSV cannot hold; name a "
+                    ".parquet OUTPUT"
+                )
 
 
 def scored_schema(schema: pa.Schema, further: Sequence[str]) -> pa.Schema:

@@ -85,17 +85,18 @@ def faults(artifact: Artifact, architecture: str) -> list[str]:
     faults_found = []
     if artifact.n_bytes > MAX_BYTES:
         faults_found.append(
-            f"it has {artifact.n_bytes / 1e6:.1f} MB unzipped; at most {MAX_BYTES / 1e6:.0f} are allowed"
+            f"it has {artifact.n_bytes / 1e6:.1f} MB unzipped; at most {MAX_BYTES / 1e6:.0f} MB are allowed"
         )
     if not libraries:
-        faults_found.append("it holds no shared library; XGBoost's is missing")
+        faults_found.append("it contains no shared library; XGBoost's is missing")
     if foreign:
-        faults_found.append(f"not for {architecture}: {', '.join(f'{name} ({libraries[name]})' for name in foreign)}")
+        named = ", ".join(f"{name} ({libraries[name]})" for name in foreign)
+        faults_found.append(f"libraries not built for {architecture}: {named}")
     if demanding:
         limit = ".".join(map(str, MAX_GLIBC))
-        faults_found.append(f"need a newer GLIBC than Lambda's {limit}: {', '.join(demanding)}")
+        faults_found.append(f"libraries that need a newer GLIBC than Lambda's {limit}: {', '.join(demanding)}")
     if stale := artifact.stale_modules():
-        faults_found.append(f"would be compiled at each cold start: {', '.join(stale)}")
+        faults_found.append(f"modules that would be compiled at each cold start: {', '.join(stale)}")
     return faults_found
 
 

@@ -62,7 +62,7 @@ def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[li
         off[-1] = abs(probability - case["probability"])
         if off[-1] > TOLERANCE:
             wrong.append(
-                f"{bundle.name}: golden request {number} gives {probability}; in training {case['probability']}"
+                f"{bundle.name}: golden request {number} gives {probability}; training gave {case['probability']}"
             )
     return off, wrong
 

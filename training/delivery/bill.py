@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from training.delivery.billed_template import ALWAYS, BilledTemplate
-from training.delivery.footprint import Footprint, LogLines
+from training.delivery.footprint import MEASURE, Footprint, LogLines
 from training.delivery.prices import DATE, FIREHOSE_BYTES, GB, MONTH_HOURS, MONTH_SECONDS, PRICES, REGION, Prices
 from training.errors import StageError, counted
 
@@ -105,8 +105,9 @@ class Usage:
         figures = footprint.memory.get(str(template.memory_mb))
         if figures is None:
             raise StageError(
-                f"template.yaml's MemorySize is {template.memory_mb}; reports/footprint.json has "
-                f"{', '.join(footprint.memory)}: add it to MEMORY_MB in benchmarks/serving/footprint.py, and measure"
+                f"template.yaml's MemorySize is {template.memory_mb}, but reports/footprint.json has only "
+                f"{', '.join(footprint.memory)}; add it to MEMORY_MB in benchmarks/serving/footprint.py, and run "
+                f"`{MEASURE}`"
             )
         self.billed_ms = figures.billed_ms
         self.memory_gb = template.memory_mb / 1024
@@ -237,7 +238,7 @@ def bill_text(requests: int, footprint: Footprint, template: BilledTemplate) -> 
     measured = str(footprint.machine["date"]).split()[0]
     head = (
         f"USD a month for {requests:,} requests at {template.memory_mb} MB; {REGION}, prices of {DATE}, measured on "
-        f"{measured} on x86_64, whose milliseconds stand for arm64's too"
+        f"{measured} on x86_64; arm64 is assumed to take the same milliseconds"
     )
     end = "Prices are those of the first tier; free tiers are left out. docs/cost.md says what is assumed."
     return "\n".join([head, *_aligned(rows), end])

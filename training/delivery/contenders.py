@@ -86,4 +86,4 @@ def best_former(
 
 def warn_of_former(version: str, reason: str) -> None:
     """Say that the best release so far is left out, and why."""
-    say(f"WARNING: nothing was compared with {version}, the best release so far: {reason}")
+    say(f"WARNING: {version}, the best release so far, is left out of the comparison: {reason}")

@@ -101,7 +101,9 @@ def _mirror() -> str:
     targets = _run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"]).splitlines()
     mirrors = [line.split("|")[2] for line in targets if line.startswith("Debian|Debian|")]
     if not mirrors or not KEYRING.exists():
-        raise EmulationError("apt knows no mirror of Debian; run apt-get update, on Debian")
+        raise EmulationError(
+            f"apt has no Debian mirror, or {KEYRING} is missing; run apt-get update on a Debian system"
+        )
     return mirrors[0]
 
 

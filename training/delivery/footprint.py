@@ -10,6 +10,8 @@ from training.report.record import ReportRecord
 from training.run.files import REPORTS
 
 FOOTPRINT = Path(__file__).parents[2] / REPORTS / "footprint.json"
+# The command that measures and records.
+MEASURE = "python -m benchmarks.serving.footprint --record"
 
 
 class ScorerTimes(ReportRecord):
@@ -68,6 +70,6 @@ def read_footprint(path: Path = FOOTPRINT) -> Footprint:
     try:
         return Footprint.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise StageError(f"{path} is missing; `python -m benchmarks.serving.footprint --record` makes it") from error
+        raise StageError(f"{path} is missing; run `{MEASURE}` to make it") from error
     except ValidationError as error:
-        raise StageError(f"{path} is of another format; `make bench-cost` measures anew: {error}") from error
+        raise StageError(f"{path} has another format; run `{MEASURE}` to make it again: {error}") from error

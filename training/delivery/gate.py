@@ -41,21 +41,25 @@ def judge_challenger(
     if overlap := overlap_with(challenger, first):
         objections.append(f"it {overlap}")
     if champion and (overlap := overlap_with(champion, first)):
-        doubts.append(f"the champion, {champion.version}, {overlap}; only later rows can compare the two")
+        doubts.append(f"the champion, {champion.version}, {overlap}; the two can be compared only on later rows")
     rows = rows.reset_index(drop=True)
     contenders = [challenger, champion] if champion else [challenger]
     answered = [_answered(contender, rows) for contender in contenders]
     accepted = rows.loc[answered[0].index.intersection(answered[-1].index)]
-    n_left_out, takers = len(rows) - len(accepted), "both take" if champion else "it takes"
+    n_left_out, takers = len(rows) - len(accepted), "both accept" if champion else "it accepts"
     if n_left_out > declared.gate.max_left_out * len(rows):
-        objections.append(f"{n_left_out:,} of the window's {len(rows):,} rows are not requests that {takers}")
+        whose = "the contract of the champion or the challenger" if champion else "its contract"
+        objections.append(
+            f"{n_left_out:,} of the window's {len(rows):,} rows are rejected by {whose}; gate.max_left_out is "
+            f"{declared.gate.max_left_out:g}"
+        )
     labels = accepted[declared.label]
     if declared.split.weight:
         labels = labels.iloc[repeated(accepted[declared.split.weight].to_numpy())]
     if not 0 < labels.sum() < len(labels):
         lack = (
-            f"{labels.sum():,} of the window's {len(labels):,} rows that {takers} are frauds; a gate needs frauds and "
-            "other rows, so declare a longer test window"
+            f"{labels.sum():,} of the window's {len(labels):,} rows that {takers} are frauds; the gate needs both "
+            "frauds and other rows: declare a longer test window"
         )
         return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (*doubts, lack))
     if champion and best_former:
@@ -107,7 +111,7 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
     )
     changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract)
     changes += [f"its answers have no {key}" for key, has in others.items() if has and not own[key]]
-    return [f"its contract is not the champion's: {change}" for change in changes]
+    return [f"its contract breaks the champion's: {change}" for change in changes]
 
 
 def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
@@ -116,11 +120,11 @@ def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: S
     needed = [declared.time, declared.label, *others, *challenger.contract.keys, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):
         raise DataError(
-            f"the rows have no {', '.join(missing)}; they must be the scorer's own, as `prepare` leaves them"
+            f"the rows lack the columns {', '.join(missing)}; they must be the scorer's own, as `prepare` writes them"
         )
     if not (is_numeric_dtype(rows[declared.time]) and is_numeric_dtype(rows[declared.label])):
         raise DataError(
-            f"{declared.time} and {declared.label} must be numbers (seconds; 0 and 1), as `prepare` leaves them"
+            f"{declared.time} and {declared.label} must be numbers (seconds; 0 and 1), as `prepare` writes them"
         )
 
 
@@ -142,8 +146,8 @@ def _left_out_by_former(labels: pd.Series, accepted: pd.Index, max_left_out: flo
     if lost_frauds <= max_left_out * n_frauds and lost_others <= max_left_out * n_others:
         return None
     return (
-        f"it takes no request of {lost_frauds:,} of {n_frauds:,} frauds and of {lost_others:,} of {n_others:,} other "
-        f"rows, and gate.max_left_out is {max_left_out:g}"
+        f"its contract rejects {lost_frauds:,} of {n_frauds:,} frauds and {lost_others:,} of {n_others:,} other rows; "
+        f"gate.max_left_out is {max_left_out:g}"
     )
 
 

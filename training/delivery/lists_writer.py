@@ -58,9 +58,7 @@ class ListStore:
         try:
             return version, read_lists(self.store, self.scorer, version, self.public_keys, self.key).entries
         except ListsError as error:
-            raise StageError(
-                f"{error}; REPLACE=yes with FILE writes all of them anew, CLEAR=yes removes them"
-            ) from error
+            raise StageError(f"{error}; REPLACE=yes with FILE replaces all entries, CLEAR=yes removes them") from error
 
     def write(self, change: Change, reason: str, signing_key: str = "") -> tuple[Pointer, int]:
         """Change the entries and drop expired ones; returns the new pointer and the number of entries."""
@@ -85,7 +83,9 @@ class ListStore:
 
         def named(now: Pointer | None) -> dict[str, Any]:
             if (now.lists if now else None) != version:
-                raise StageError(f"the lists of {self.scorer} were changed by somebody else meanwhile; try again")
+                raise StageError(
+                    f"the lists of {self.scorer} were changed by another writer in the meantime; try again"
+                )
             return {"lists": new, "reason": reason}
 
         return update_pointer(self.store, self.scorer, "lists", named), len(kept)
@@ -99,8 +99,8 @@ class ListStore:
         envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}
         if (size := len(written := as_json(envelope))) > MAX_LISTS_BYTES:
             raise StageError(
-                f"{len(entries):,} entries take {size:,} bytes, and functions read lists of at most "
-                f"{MAX_LISTS_BYTES:,}; leave out what nobody needs, or let more of it expire"
+                f"{len(entries):,} entries take {size:,} bytes, but functions read lists of at most "
+                f"{MAX_LISTS_BYTES:,}; remove entries that nobody needs, or let more of them expire"
             )
         new = lists_version(content)
         self.store.put_new(lists_key(self.scorer, new), written)
@@ -124,7 +124,7 @@ def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
         raise DataError(f"list is {name!r}; it must be one of {', '.join(LIST_NAMES)}")
     check_listed(field, contract)
     if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
-        raise DataError("value is no text in UTF-8")
+        raise DataError("value is not valid UTF-8")
     # The value is read like a request's: a whole number can be a key, a fraction cannot.
     declared = contract.fields[field].model_copy(update={"required": True})
     # The text beside it makes this a column of texts; a number alone would make it a column of numbers.
@@ -132,7 +132,7 @@ def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
     if problems[0]:
         raise DataError(f"value {problems[0]}")
     if not reason.strip():
-        raise DataError("reason is empty; say why, so that whoever reads the answer knows")
+        raise DataError("reason is empty; say why the value is listed, for readers of the answer")
     until = None
     if expires:
         try:
@@ -140,7 +140,7 @@ def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise DataError(f"expires is {expires!r}; it must be a date, such as 2027-01-31") from error
         if until <= time():
-            raise DataError(f"expires is {expires}, which is past")
+            raise DataError(f"expires is {expires}, which is in the past; it must be a later date")
     try:
         return Entry(
             list=name,  # type: ignore[arg-type]  # one of LIST_NAMES

@@ -46,13 +46,14 @@ def with_own_past(
     # The test window has the latest rows of all, in the same order.
     first = max(len(every.seconds) - len(window), 0)
     if not np.array_equal(every.seconds[first:], window[declared.time]):
-        raise StageError(_refusal(contender, path, f"{path} does not have the latest of the rows beside it"))
+        raise StageError(_refusal(contender, path, f"{path} does not hold the latest rows of the files beside it"))
     columns = history_columns(every, contract.history, contract.fields)
     return replace(contender, past=pd.DataFrame({name: values[first:] for name, values in columns.items()}))
 
 
 def _refusal(contender: Contender, path: Path, reason: str) -> str:
     return (
-        f"{contender.version} has another history than the rows of {path}, and its own cannot be computed: {reason}; "
-        "judge by the test.parquet of all rows that `dvc repro` prepares, with every field that both histories read"
+        f"{contender.version} has another history than the rows of {path}, and its own history features cannot be "
+        f"computed: {reason}; use the test.parquet that `dvc repro` prepares, with the other windows beside it and "
+        "every field that both histories read"
     )

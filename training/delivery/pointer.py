@@ -28,6 +28,8 @@ from training.run.provenance import person
 
 Change = Callable[[Pointer | None], dict[str, Any]]
 
+_TO_FORCE = "To do it anyway, set FORCE='a reason'; the reason is recorded"
+
 
 class RefusedError(StageError):
     """Raised when the gate refuses a version, or cannot tell; `verdict` says why."""
@@ -36,7 +38,7 @@ class RefusedError(StageError):
         """Keep the verdict."""
         unknown = "the gate cannot tell: " if verdict.kind == "cannot tell" else ""
         reasons = "; ".join(verdict.reasons)
-        super().__init__(f"{version} is not promoted: {unknown}{reasons}. FORCE='a reason' overrules this, and is kept")
+        super().__init__(f"{version} is not promoted: {unknown}{reasons}. {_TO_FORCE}")
         self.verdict = verdict
 
 
@@ -63,7 +65,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
         before, seen = read_current_pointer(store, scorer)
     except PointerError as error:
         if not is_forced:
-            raise StageError(f"{error}; VERSION= and FORCE='a reason' replace it") from error
+            raise StageError(f"{error}; set VERSION= and FORCE='a reason' to replace it") from error
         before, seen = (former[-1] if former else None), store.read(pointer_key(scorer), MAX_POINTER_BYTES)
     last = max([*(pointer.serial for pointer in former), before.serial if before else 0])
     pointer = Pointer.model_validate(
@@ -141,7 +143,7 @@ def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, fo
         if broken and not force:
             raise StageError(
                 f"{target} does not keep what {now.current} promises: {'; '.join(broken)}. A function deployed with "
-                "the newer contract would refuse it. FORCE='a reason' overrules this, and is kept"
+                f"the newer contract would refuse it. {_TO_FORCE}"
             )
         # Not the version that is rolled back from, or the next rollback would restore it.
         served = [pointer.previous for pointer in history if pointer.current == target]
@@ -162,7 +164,7 @@ def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
     def change(now: Pointer | None) -> dict[str, Any]:
         if version:
             if now and version == now.current:
-                raise StageError(f"{version} is current; it would be its own shadow")
+                raise StageError(f"{version} is current, so it cannot be the shadow too")
             released_scorer(store, scorer, version)
         return {"shadow": version}
 
@@ -207,8 +209,8 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
         window = pd.read_parquet(rows)
     except (OSError, ValueError) as error:
         raise StageError(
-            f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
-            f"{BUILD / scorer / 'rows' / 'test.parquet'}"
+            f"the gate's rows, {rows}, cannot be read: {error}; they must be a Parquet file, such as "
+            f"{BUILD / scorer / 'rows' / 'test.parquet'}, which `make train` writes"
         ) from error
     require_prepared_columns(window, released, declared)
     first = float(window[declared.time].min())
@@ -229,8 +231,8 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
         except StageError as error:
             warn_of_former(former.version, str(error))
             former = None
-    beside = f" beside {others[1]}" if champion else ""
-    say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
+    compared = f", compared with {others[1]}" if champion else ""
+    say(f"{scorer}: {version}{compared}, on {len(window):,} rows of {rows}")
     verdict = judge_challenger(champion, challenger, window, declared, former)
     measured = verdict.measured
     if challenger.scorer is not released:

@@ -71,7 +71,7 @@ def changes_of(manifest: Mapping[str, Any], before: Mapping[str, Any]) -> Iterat
         groups = {
             "added": sorted(now.keys() - then.keys()),
             "removed": sorted(then.keys() - now.keys()),
-            "declared otherwise": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
+            "declared differently": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
         }
         yield from (f"{kind} {what}: {', '.join(names)}" for what, names in groups.items() if names)
     for key in ("route", "answer", "id", "time"):

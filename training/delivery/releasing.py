@@ -53,7 +53,7 @@ def packaged_version(scorer: str) -> str:
         version: str = json.loads(path.read_bytes())["version"]
     except OSError as error:
         raise StageError(
-            f"{path} cannot be read: {error.strerror}; `make train` packages, VERSION= names another"
+            f"{path} cannot be read: {error.strerror}; `make train` packages a bundle, VERSION= names a released one"
         ) from error
     return version
 
@@ -64,7 +64,7 @@ def announce_update(scorer: str, pointer: Pointer) -> None:
     try:
         Tracker().point(scorer, pointer)
     except TrackError as error:
-        say(f"WARNING: the store is updated, MLflow is not. {error}")
+        say(f"WARNING: the store is updated, but MLflow is not: {error}")
 
 
 def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -> None:
@@ -72,7 +72,7 @@ def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -
     for scorer in scorers:
         if (judged := BUILD / scorer / JUDGED / MANIFEST).exists():
             twin = publish(store, judged.parent, signing_key)
-            say(f"{scorer}: {twin} is in {store}, which has not seen the test window; the gate judges by it")
+            say(f"{scorer}: {twin}, the twin that has not seen the test window, is in {store} for the gate to judge")
         version = publish(store, BUNDLES / scorer, signing_key)
         signed = ", signed" if signing_key else ""
         say(f"{scorer}: {version} is in {store}{signed}; `make promote` puts it into production")
@@ -80,4 +80,4 @@ def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -
             tracker = Tracker()
             say(f"{scorer}: run {tracker.track(scorer)} at {tracker.address}")
         except TrackError as error:
-            say(f"WARNING: it is released, but not tracked. {error}")
+            say(f"WARNING: {version} is released, but not tracked: {error}")

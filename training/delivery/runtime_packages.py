@@ -11,7 +11,7 @@ from training.errors import StageError
 
 REQUIREMENTS = Path(__file__).parents[2] / "handler" / "requirements.txt"
 _HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
-_REMEDY = "`make lock` writes it, `git checkout` brings the committed one back"
+_REMEDY = "`make lock` writes it, `git checkout` restores the committed one"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ..
     except OSError as error:
         raise StageError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
     except UnicodeDecodeError as error:
-        raise StageError(f"{path} is damaged: it is not a text in UTF-8; {_REMEDY}") from error
+        raise StageError(f"{path} is damaged: it is not valid UTF-8; {_REMEDY}") from error
     packages: dict[str, RuntimePackage] = {}
     # A backslash at the very end stays and is then refused, because the file was cut off there.
     for line in re.sub(r"\\\n(?=.)", " ", text).splitlines():
@@ -43,10 +43,10 @@ def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ..
         try:
             package = _parsed(pinned)
         except (InvalidRequirement, ValueError) as error:
-            problem = "is no package with a version and hashes"
+            problem = "is not a package with a version and hashes"
             raise StageError(f"{path} is damaged: {pinned[:60]!r} {problem}; {_REMEDY}") from error
         if package and packages.setdefault(package.name, package) is not package:
-            raise StageError(f"{path} is damaged: {package.name} is there twice; {_REMEDY}")
+            raise StageError(f"{path} is damaged: {package.name} is listed twice; {_REMEDY}")
     if not packages:
         raise StageError(f"{path} is damaged: it pins no package; {_REMEDY}")
     return tuple(packages.values())

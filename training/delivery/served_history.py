@@ -73,7 +73,8 @@ class HistoryTable:
         (answer,) = self._answers([self._call("UpdateItem", content)])
         if isinstance(answer, dict) and answer["Attributes"]["f"] != {"B": self._served.fingerprint()}:
             raise StageError(
-                f"HISTORY_KEY is not the one with which the keys of {TABLE}{self._name} were hashed; set the function's"
+                f"HISTORY_KEY differs from the key with which the keys of {TABLE}{self._name} were hashed; set it to "
+                "the function's"
             )
 
     def load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
@@ -175,7 +176,9 @@ class HistoryTable:
             if isinstance(answer, dict) and is_whole:
                 return
             item = answer["Attributes"] if isinstance(answer, dict) else answer.item or {}
-        raise StageError(f"{TABLE}{self._name} changes one key faster than it can be merged; load at a quieter time")
+        raise StageError(
+            f"a key of {TABLE}{self._name} changes faster than its state can be merged; load at a quieter time"
+        )
 
     def _answers(self, calls: Sequence[Call]) -> list[Answer]:
         """The answers to calls; calls that fail temporarily are retried, and conflicts count as answers.
@@ -194,7 +197,7 @@ class HistoryTable:
         for answer in answers:
             if isinstance(answer, AwsError) and answer.code != CONFLICT:
                 raise StageError(
-                    f"{TABLE}{self._name} does not answer: {answer}; run it again, nothing counts twice"
+                    f"{TABLE}{self._name} cannot be used: {answer}; run the command again: nothing is counted twice"
                 ) from answer
         return answers
 
@@ -256,13 +259,15 @@ def opened_file(database: str, variable: str = "HISTORY") -> Iterator[SqliteHist
         served = SqliteHistory(database, WAIT_MS)
     except HistoryFileError as error:
         raise StageError(
-            f"{variable} is {database}, which cannot be used: {error.__cause__}; it must be a file of HISTORY=... make "
-            "serve, which you may write"
+            f"{variable} is {database}, which cannot be used: {error.__cause__}; it must be a file that HISTORY=... "
+            "make serve has made and that you may write"
         ) from error
     try:
         yield served
     except sqlite3.Error as error:
-        raise StageError(f"{database} does not answer: {error}; run it again, a load goes on from there") from error
+        raise StageError(
+            f"{database} does not answer: {error}; run the command again: a load continues where it stopped"
+        ) from error
     finally:
         served.close()
 
@@ -292,8 +297,8 @@ def missing_past(scorer: str, served: Contract, offered: Contract) -> str | None
         return None
     if address and loaded_as_of(address, scorer, past) is not None:
         return None
-    where = f"{address} has none of its states" if address else "HISTORY= does not say where its states are"
+    where = f"{address} has none of its states" if address else "HISTORY= names no served history with its states"
     return (
-        f"it has another history than the current version, and {where}: make history SCORER={scorer} BEFORE=2026-01-31 "
-        f"builds them, LOAD={address or 'dynamodb://TABLE'} loads them"
+        f"it has another history than the current version, and {where}; build them with `make history SCORER={scorer} "
+        f"BEFORE=2026-01-31`, and load them with LOAD={address or 'dynamodb://TABLE'}"
     )

@@ -29,9 +29,9 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
         return scorer, read_bundle(store, name, version)
     folder = BUNDLES / name
     if not folder.is_dir():
-        raise StageError(f"there is no bundle of {name}, neither in {store} nor as {folder}; `make train` packages one")
+        raise StageError(f"there is no bundle of {name}, neither in {store} nor in {folder}; `make train` packages one")
     if address != STORE:
-        warn_once(f"{store} holds no release of {name} (STORE names the store); the packaged bundle is taken")
+        warn_once(f"{store} holds no release of {name} (STORE names the store); the packaged bundle is used")
     try:
         contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
     except OSError as error:
@@ -75,6 +75,6 @@ def released_scorer(store: StoreWriter, scorer: str, version: str) -> Scorer:
     Raises StageError if there is none, and what `load_released` raises if it may not serve.
     """
     if version not in (versions := store.names(f"{scorer}/bundles")):
-        released = f"released are {', '.join(versions)}" if versions else "none is released yet"
-        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release`)")
+        released = f"the released ones are {', '.join(versions)}" if versions else "none is released yet"
+        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release` adds one)")
     return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)

@@ -49,8 +49,8 @@ PROBE_TEXT = (
     b"Before their first write, writers check by this object that the store honours If-None-Match and If-Match.\n"
 )
 HONOUR = (
-    "a store of releases must honour If-None-Match: * and If-Match of PUT, or two writers would overwrite each other; "
-    "use S3, or a folder"
+    "a store of releases must honour If-None-Match: * and If-Match on PUT, or two writers could overwrite each other; "
+    "use S3 or a folder"
 )
 NO_TAG = '"00000000000000000000000000000000"'
 
@@ -224,7 +224,7 @@ class S3StoreWriter(S3Store):
             if code in _TAKEN:
                 return False
             if code in _UNKNOWN:
-                raise StageError(f"{self} does not know conditional writes ({code}); {HONOUR}") from error
+                raise StageError(f"{self} does not support conditional writes ({code}); {HONOUR}") from error
             raise StoreError(f"{self}/{key} cannot be written: {code}") from error
         except BotoCoreError as error:
             raise StoreError(f"{self}/{key} cannot be written: {type(error).__name__}") from error
@@ -276,7 +276,7 @@ def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | Non
 
 def _must_equal(present: bytes, content: bytes, where: str) -> None:
     if present != content:
-        raise StageError(f"{where} exists already with other content; what is published is never changed")
+        raise StageError(f"{where} already exists with other content; published files are never changed")
 
 
 def _replace(path: Path, content: bytes) -> None:

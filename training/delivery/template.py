@@ -75,7 +75,7 @@ def translated(template: Path, **parameters: str) -> dict[str, Any]:
     requests.write(json.dumps([str(template), parameters]) + "\n")
     requests.flush()
     if not (answer := answers.readline()):
-        raise RuntimeError(f"SAM's translator cannot translate {template}; what it says stands above")
+        raise RuntimeError(f"SAM's translator cannot translate {template}; its message is above")
     translation: dict[str, Any] = json.loads(answer)
     return translation
 
@@ -137,7 +137,7 @@ def _truth(condition: Any, values: Mapping[str, str], conditions: Mapping[str, A
         return not _truth(operands[0], values, conditions)
     if function == "Fn::And":
         return all(_truth(operand, values, conditions) for operand in operands)
-    raise NotImplementedError(f"{function} is no condition function that this template has used so far")
+    raise NotImplementedError(f"{function} is a condition function that is not supported here yet")
 
 
 def _decided(value: Any, values: Mapping[str, str], conditions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON

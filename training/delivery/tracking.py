@@ -88,7 +88,7 @@ class Tracker:
         if unknown:
             raise TrackError(
                 f"{registered_name(scorer)} at {self.address} has no version {', '.join(unknown)}; "
-                "track the checkout that made it"
+                "run `make track` in the checkout that made it"
             )
 
     def _failed(self, error: Exception) -> TrackError:

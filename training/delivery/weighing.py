@@ -77,7 +77,7 @@ def weigh_first(
     blocked = challenger.blocked
     if blocked is not None and block_policy and (kept := _policy_kept(blocked, rows, block_policy)):
         measured["block_policy"] = kept
-        objections += _policy_objections("its policy for what it blocks", kept)
+        objections += _policy_objections("its policy for blocking", kept)
     return GateVerdict(GateMeasures(**measured, best=challenger.version), tuple(objections), tuple(_doubts(rows)))
 
 
@@ -126,7 +126,7 @@ def weigh(  # noqa: PLR0913 - half of them are keyword-only
     ):
         # The first version that blocks has no predecessor to compare with, so it must keep its own policy.
         blocks["block_policy"] = held
-        objections += _policy_objections("its policy for what it blocks", held)
+        objections += _policy_objections("its policy for blocking", held)
     doubts, margin = _doubts(rows), rows.gate.margin
     ranking = gains["average_precision"]
     compared: list[tuple[str, Gain | BestFormer]] = [(_gain_sentence("average_precision", ranking), ranking)]
@@ -138,7 +138,7 @@ def weigh(  # noqa: PLR0913 - half of them are keyword-only
         if gain.high < 0:
             objections.append(sentence)
         else:
-            doubts.append(f"{sentence}, which may be a loss of more than gate.margin, {margin:g}")
+            doubts.append(f"{sentence}; the loss may exceed gate.margin, {margin:g}")
     kept = _policy_kept(challenger.flagged, rows, policy) if policy else None
     is_as_declared = kept is not None and kept.name == "recall" and not _policy_objections("", kept)
     objections += [
@@ -185,8 +185,8 @@ def _alert_objections(what: str, challenger: Flags, champion: Flags, agreed: flo
     low, _ = grouped_share_interval(challenger, np.ones(len(rows.label), dtype=bool), rows.groups)
     if low <= rows.gate.max_alert_ratio * max(champion_rate, agreed):
         return []
-    meant = f", and was meant to {what} {agreed:.2%}" if agreed > champion_rate else ""
-    return [f"it {what}s {rate:.2%} of the rows, the champion {champion_rate:.2%}{meant}"]
+    meant = f" and was meant to {what} {agreed:.2%}" if agreed > champion_rate else ""
+    return [f"it {what}s {rate:.2%} of the rows; the champion {what}s {champion_rate:.2%}{meant}"]
 
 
 def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Policy) -> PolicyKept | None:
@@ -209,8 +209,9 @@ def _policy_objections(which: str, kept: PolicyKept) -> list[str]:
     is_share_of_alerts = kept.name == "review_rate"
     if kept.low <= kept.promised if is_share_of_alerts else kept.high >= kept.promised:
         return []
-    promise = f"a {kept.name.replace('_', ' ')} of {'at most' if is_share_of_alerts else 'at least'} {kept.promised:g}"
-    return [f"{which} is {promise}; on these rows it is {kept.value:.3f} ({kept.low:.3f} to {kept.high:.3f})"]
+    name, bound = kept.name.replace("_", " "), "at most" if is_share_of_alerts else "at least"
+    measured = f"{kept.value:.3f} ({kept.low:.3f} to {kept.high:.3f})"
+    return [f"{which} promises a {name} of {bound} {kept.promised:g}; on these rows the {name} is {measured}"]
 
 
 def _gain_sentence(name: str, gain: Gain) -> str:
@@ -245,7 +246,7 @@ def _calibration(probability: Floats, rows: JudgedRows) -> tuple[ChallengerCalib
     objections = []
     if low > limit:
         objections.append(
-            f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
+            f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; the limit is {limit:.2g}"
         )
     return ChallengerCalibration(challenger=error, low=low, limit=limit), objections
 

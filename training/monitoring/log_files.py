@@ -27,7 +27,7 @@ OTHER_FILES = {
     b"BZh": "a bzip2 file; unpack it",
     b"\xfd7zXZ": "an xz file; unpack it",
     b"\x28\xb5\x2f\xfd": "a zstd file; unpack it",
-    b"\xff\x06\x00\x00sN": "a Snappy file; unpack it, or have gzip written",
+    b"\xff\x06\x00\x00sN": "a Snappy file; unpack it, or have the records written as gzip",
     b"PAR1": "a Parquet file; write its records as lines of JSON",
     b"\xff\xfe": "encoded as UTF-16; convert it with iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "encoded as UTF-16; convert it with iconv -f UTF-16 -t UTF-8",
@@ -54,7 +54,7 @@ def read_chunks(address: str) -> Iterator[bytes]:
                 for chunk in _whole_lines(_unpacked(raw, path)):
                     if GZIP_WITHIN in chunk:
                         raise DataError(
-                            f"{path} holds packed files among its lines; unpack each before they are joined"
+                            f"{path} contains gzip data among its lines; decompress the files before joining them"
                         )
                     yield chunk
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -62,7 +62,7 @@ class Replay:
         has_rows = np.diff(np.searchsorted(seconds, edges)) > 0
         if not has_rows.any():
             raise DataError(
-                f"no whole week from {timestamp_text(self.start)} on has rows; the last row is of "
+                f"no whole week from {timestamp_text(self.start)} on has rows; the last row is dated "
                 f"{timestamp_text(seconds[-1])}; begin earlier"
             )
         begins: list[float] = edges[:-1][has_rows].tolist()
@@ -119,7 +119,7 @@ class Replay:
         try:
             current = self.model(self.start)
         except StageError as error:
-            raise DataError(f"no first model can be made on {timestamp_text(self.start)}: {error}") from error
+            raise DataError(f"no first model can be trained on {timestamp_text(self.start)}: {error}") from error
         seconds = self.rows[self.scorer.time].to_numpy()
         best = current
         served: list[ScoredRows] = []

@@ -20,10 +20,10 @@ MOST_UNUSABLE = 0.5
 NAMED_SILENCES = 3
 # By the beginning of a count's name, the remedy if no prediction was read and this kind is the most frequent.
 _REMEDIES = {
-    FOREIGN: "SCORER= must name the one whose log it is",
-    BROKEN: "a record must be an object of JSON on one line, as the function writes it",
+    FOREIGN: "SCORER= must name the scorer that wrote the log",
+    BROKEN: "a record must be a JSON object on one line, as the function writes it",
     MISDATED: "`time` must be in seconds since 1970",
-    "lines of format": "they are another program's, or a later function's",
+    "lines of format": "another program or another version of the function wrote them",
 }
 
 
@@ -38,7 +38,7 @@ def shortfalls(log: Log, blocks: Sequence[JudgedBlock], policy: Monitoring, refe
 def _instead(counts: Mapping[str, int]) -> str:
     """What the log holds instead of predictions."""
     if OUTSIDE in counts:
-        return "all of the log's lie outside of the window of --since and --until"
+        return "all predictions of the log are outside the window of --since and --until"
     instead = Counter({name: count for name, count in counts.items() if name.startswith(tuple(_REMEDIES))})
     for name, _ in instead.most_common(1):
         remedy = next(remedy for start, remedy in _REMEDIES.items() if name.startswith(start))
@@ -55,13 +55,16 @@ def _instead(counts: Mapping[str, int]) -> str:
 
 def _unjudged(blocks: Sequence[JudgedBlock], policy: Monitoring) -> str | None:
     judged = [block for block in blocks if block.is_judged]
-    needed = f"fewer than the {policy.min_rows:,} that monitoring.min_rows in params.yaml asks for"
+    needed = f"the {policy.min_rows:,} that monitoring.min_rows in params.yaml asks for"
     if not judged:
         largest = counted(max(block.rows for block in blocks), "recorded prediction")
-        return f"no block of {policy.block_days:g} days was judged: the largest has {largest}, {needed}"
+        return f"no block of {policy.block_days:g} days was judged: the largest has {largest}, fewer than {needed}"
     blocks_since = (blocks[-1].begins - judged[-1].begins) / (policy.block_days * SECONDS_A_DAY)
     if round(blocks_since) > policy.consecutive:
-        return f"the last judged block ended on {day_text(judged[-1].ends)}; each since has {needed}"
+        return (
+            f"the last judged block ended on {day_text(judged[-1].ends)}; each block since then has fewer recorded "
+            f"predictions than {needed}"
+        )
     return None
 
 
@@ -71,15 +74,14 @@ def _unusable(counts: Mapping[str, int]) -> str | None:
     usable = sum(count for name, count in counts.items() if name in {PREDICTIONS, OUTCOMES} or name.startswith(FOREIGN))
     if unusable <= MOST_UNUSABLE * (unusable + usable):
         return None
-    return (
-        f"{unusable:,} of {counted(unusable + usable, 'line')} cannot be used, most are {by_cause.most_common(1)[0][0]}"
-    )
+    lines, most_frequent = counted(unusable + usable, "line"), by_cause.most_common(1)[0][0]
+    return f"{unusable:,} of {lines} cannot be used; the most frequent kind is: {most_frequent}"
 
 
 def _unserved(blocks: Sequence[JudgedBlock], reference: Reference) -> str | None:
     if any(reference.version in block.versions for block in blocks):
         return None
-    return f"none of the predictions is of version {reference.version}, with whose baseline they are compared"
+    return f"no prediction was made by version {reference.version}, whose baseline the log is compared with"
 
 
 def notes(log: Log, blocks: Sequence[JudgedBlock], state: str, policy: Monitoring) -> tuple[str, ...]:
@@ -88,7 +90,8 @@ def notes(log: Log, blocks: Sequence[JudgedBlock], state: str, policy: Monitorin
     alone = []
     if judged and judged[-1].reasons and judged[-1].verdict != state and state not in {"watch", "retrain"}:
         block = judged[-1]
-        alone = [f"the block from {day_text(block.begins)} alone says {block.verdict}: {'; '.join(block.reasons)}"]
+        last = f"the last judged block, from {day_text(block.begins)}, says {block.verdict}"
+        alone = [f"{last}, which does not change the state: {'; '.join(block.reasons)}"]
     return (*_silences(log, policy), *alone)
 
 

@@ -77,14 +77,15 @@ def _drift(block: Block, policy: Monitoring) -> tuple[list[str], list[str]]:
             )
     for name, shift in block.features.items():
         if shift.missing - shift.baseline_missing > policy.missing and shift.p_value < ALPHA:
-            broken.append(
-                f"{name} is missing in {shift.missing:.0%} of the requests, {shift.baseline_missing:.0%} before"
-            )
+            now, before = f"{shift.missing:.0%}", f"{shift.baseline_missing:.0%}"
+            broken.append(f"{name} is missing in {now} of the requests; {before} in the baseline")
         elif shift.psi > policy.psi and shift.p_value < ALPHA:
             drifted.append(f"{name} drifts: PSI {shift.psi:.2f}, p {shift.p_value:.2g}")
         unseen, unseen_before = shift.unseen or 0.0, shift.baseline_unseen or 0.0
         if unseen - unseen_before > policy.missing:
-            drifted.append(f"{name} is new or rare in {unseen:.0%} of the requests, {unseen_before:.0%} before")
+            drifted.append(
+                f"{name} has a new or rare value in {unseen:.0%} of the requests; {unseen_before:.0%} in the baseline"
+            )
     if block.score.psi > policy.psi and block.score.p_value < ALPHA:
         drifted.append(f"the score drifts: PSI {block.score.psi:.2f}, p {block.score.p_value:.2g}")
     return broken, drifted
@@ -122,7 +123,8 @@ def _estimate(block: Block, policy: Monitoring) -> list[str]:
     drop, deviation = before.recall - now.recall, hypot(now.recall_deviation, before.recall_deviation)
     if block.rows < policy.min_rows or drop <= max(policy.recall_drop, DEVIATIONS * deviation):
         return []
-    return [f"by its own scores the recall is {now.recall:.0%}; it was {before.recall:.0%}"]
+    was = f"it was {before.recall:.0%} when the threshold was chosen"
+    return [f"the recall estimated from the scores is {now.recall:.0%}; {was}"]
 
 
 def _performance(block: Block, policy: Monitoring) -> list[str]:
@@ -148,5 +150,5 @@ def _performance(block: Block, policy: Monitoring) -> list[str]:
             for share, ratio in ((ALPHA, 1 / policy.calibration_ratio), (1 - ALPHA, policy.calibration_ratio))
         )
         if not fewest <= measured.frauds <= most:
-            reasons.append(f"there are {measured.frauds:,} frauds where the scores promise {expected:,.0f}")
+            reasons.append(f"there are {measured.frauds:,} frauds, but the scores predict {expected:,.0f}")
     return reasons

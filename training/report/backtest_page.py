@@ -43,15 +43,21 @@ def _head(report: BacktestReport) -> str:
     return (
         f"# {plain(report.scorer)}: {report.weeks} weeks replayed from {report.begins}\n\n"
         f"Each model was trained on the rows whose labels were known by then ({report.label_delay_days:g} days late), "
-        f"and had to pass the gate. Scheduled is every {report.every_weeks} weeks; on retrain and on watch are when "
-        f"the monitor says so.\n\n{policy_table(report)}\n"
+        "and had to pass the gate. The policy frozen never retrains; scheduled retrains every "
+        f"{report.every_weeks} weeks; on retrain, when the monitor's state is retrain; on watch, when it is watch or "
+        "retrain.\n\n"
+        f"{policy_table(report)}\n"
     )
 
 
 def _weekly(weeks: Mapping[str, Sequence[Week]]) -> str:
     headers = ["week from", "frauds"]
     for name in weeks:
-        headers += [f"{name}: flagged", "caught", "at its alerts" if name == "frozen" else "at the frozen's alerts"]
+        headers += [
+            f"{name}: flagged",
+            "caught",
+            "at its alerts" if name == "frozen" else "at the frozen model's alerts",
+        ]
     rows = []
     for line in zip(*weeks.values(), strict=True):
         row = [timestamp_text(line[0].begins)[:10], f"{line[0].frauds:,}"]

@@ -51,19 +51,19 @@ def pictures(reports: Reports) -> dict[str, Picture]:
         ),
         "tradeoff": Picture(
             "What a threshold does on the test window",
-            f"Above a higher threshold lie fewer frauds and fewer alerts. At the declared one {at_threshold}.",
+            f"A higher threshold gives fewer alerts and catches fewer frauds. At the declared one {at_threshold}.",
             partial(tradeoff_figure, reports.thresholds, declared["threshold"]),
         ),
         "reliability": Picture(
             "Predicted and observed fraud rate on the test window",
-            "Groups of like probability, before and after calibration, with 95 % intervals, on logarithmic axes. "
+            "Groups of similar probability, before and after calibration, with 95 % intervals, on logarithmic axes. "
             "On the dotted line both rates are equal.",
             partial(reliability_figure, reports.reliability, reports.reliability_uncalibrated),
         ),
     }
     if reports.costs:
         figures["costs"] = Picture(
-            "What 1,000 requests cost by how many are flagged",
+            "What 1,000 requests cost, by the share that is flagged",
             f"On the test window. At the declared threshold {percent(declared['alert_rate'])} are flagged.",
             partial(cost_figure, reports.costs, declared["alert_rate"]),
         )

@@ -251,7 +251,7 @@ def _kinds_and_units(reports: Reports) -> dict[str, tuple[str, str]]:
         if name not in reports.contract.fields:
             kind = "computed from the history"
         elif reports.contract.history and name in reports.contract.history.features:
-            kind = f"{kind}, where missing computed from the history"
+            kind = f"{kind}; if missing, computed from the history"
         kinds[field.categories or name] = kind, plain(unit) if unit else ""
     for name, derived in reports.contract.features.items():
         kinds[name] = _derived_kind(derived), plain(derived.unit) if derived.unit else ""

@@ -12,10 +12,10 @@ from training.report.markdown import number, percent, plain, table
 from training.report.monitor_report import GroupRates, JudgedBlock, MonitorReport
 
 SAYS = {
-    "ok": "Leave it.",
-    "watch": "Look at it.",
-    "retrain": "Retrain it.",
-    "insufficient": "The log is not enough to say more.",
+    "ok": "Nothing needs to be done.",
+    "watch": "Look into the reasons below.",
+    "retrain": "Retrain the model.",
+    "insufficient": "The log is not enough for a verdict.",
 }
 # As many features as a reader can tell apart in one picture.
 DRAWN = 6
@@ -53,7 +53,7 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
         *(["blocked"] if has_bands else []),
         "known frauds",
         "recall",
-        "by the scores",
+        "recall by the scores",
         "precision",
     ]
     rows = []
@@ -105,9 +105,10 @@ def _groups(groups: Sequence[GroupRates]) -> str:
                 else f"{rates.ratio:.2f} ({rates.ratio_interval[0]:.2f} to {rates.ratio_interval[1]:.2f})",
             ]
         )
-    headers = ["field", "group", "predictions", "flagged", "known legitimate", "of these flagged", "times as others"]
+    headers = ["field", "group", "predictions", "flagged", "known legitimate", "of these flagged", "ratio to others"]
     return (
-        "## Groups that the model does not know\n\nIn the whole log; 1 times as often as others is parity.\n\n"
+        "## Groups that the model does not know\n\nIn the whole log. The last column is the share of legitimate "
+        "requests that is flagged, divided by that of all others; 1 is parity.\n\n"
         + table("llrrrrr", headers, rows)
         + "\n"
     )
@@ -146,17 +147,17 @@ def _pictures(blocks: Sequence[JudgedBlock]) -> dict[str, Picture]:
     return {
         "performance": Picture(
             "Recall: measured with its 95 % interval, and estimated from the scores alone (dashed)",
-            "One point per block; dotted, the value when the threshold was chosen.",
+            "One point per block; the dotted line is the value when the threshold was chosen.",
             partial(_performance, blocks),
         ),
         "alerts": Picture(
             "Share of requests that are flagged",
-            "One point per block; dotted, the value when the threshold was chosen.",
+            "One point per block; the dotted line is the value when the threshold was chosen.",
             partial(_alerts, blocks),
         ),
         "drift": Picture(
             "Distance from training (PSI), the features that drifted most",
-            f"One line per feature; dotted, {PSI_MARK}, above which it counts as drift.",
+            f"One line per feature; the dotted line is {PSI_MARK}, the usual threshold of drift.",
             partial(_distances, blocks),
         ),
     }

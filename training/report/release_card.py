@@ -91,7 +91,7 @@ def _lines(card: ReleaseCard) -> Iterator[str]:
         ["signed", f"by {card.signatures} key{'' if card.signatures == 1 else 's'}" if card.signatures else "no"],
         ["approved", f"{card.approval.at}, by {card.approval.by}" if card.approval else "never in production"],
         ["predecessor", card.predecessor or "none"],
-        ["compared by, and not known to the model", ", ".join(card.audited) or "no group"],
+        ["groups compared, not known to the model", ", ".join(card.audited) or "none"],
     ]
     yield table("ll", ["", ""], [[name, plain(text, longest=400)] for name, text in rows]) + "\n"
     if card.approval:
@@ -99,7 +99,7 @@ def _lines(card: ReleaseCard) -> Iterator[str]:
     yield "## What changed\n"
     yield "\n".join(f"- {plain(change, longest=600)}" for change in card.changes) or _nothing(card)
     yield "\n## How good it is\n"
-    yield "On its test window, with 95 % intervals; the predecessor's are of its own window.\n"
+    yield "On its test window, with 95 % intervals; the predecessor's values are from its own test window.\n"
     headers = ["metric", "value", "interval", "predecessor"]
     yield table("lrrr", headers, [_row(name, metric) for name, metric in card.metrics.items()]) + "\n"
     yield "## What a person is told\n"
@@ -108,16 +108,16 @@ def _lines(card: ReleaseCard) -> Iterator[str]:
 
 def _gate(approval: Approval) -> Iterator[str]:
     if approval.forced:
-        yield f"**The gate objected and was overruled: {plain(approval.forced, longest=400)}.**\n"
-    for what, sentences in (("objected", approval.objections), ("doubted", approval.doubts)):
+        yield f"**The update was forced, with this reason: {plain(approval.forced, longest=400)}.**\n"
+    for what, sentences in (("objected", approval.objections), ("could not tell", approval.doubts)):
         for sentence in sentences:
-            yield f"- it {what}: {plain(sentence, longest=600)}"
+            yield f"- the gate {what}: {plain(sentence, longest=600)}"
     if approval.objections or approval.doubts:
         yield ""
 
 
 def _nothing(card: ReleaseCard) -> str:
-    return "Nothing but the model itself, as far as is known." if card.predecessor else "There was nothing before it."
+    return "Nothing but the model itself, as far as is known." if card.predecessor else "It has no predecessor."
 
 
 def _row(name: str, metric: Measured) -> Sequence[str]:
@@ -135,7 +135,7 @@ def _told(card: ReleaseCard) -> Iterator[str]:
     if not card.customer_reasons:
         yield "- No reasons for customers are declared."
     yield (
-        f"- Which smallest change of {', '.join(card.changeable)} would have led to another answer."
+        f"- Which smallest change of {', '.join(card.changeable)} would have led to another answer, if they ask."
         if card.changeable
         else "- Nobody can ask which other values would have led to another answer: no field is changeable."
     )

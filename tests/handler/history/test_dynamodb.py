@@ -381,7 +381,7 @@ def test_another_secret_stops_the_start(history: DynamoHistory, table: FaultyTab
             ValueError, match=r"^HISTORY_KEY is not the key with which past was written; set it to that key$"
         ):
             other.connect()
-        with pytest.raises(StageError, match=r"^HISTORY_KEY is not the one with which "):
+        with pytest.raises(StageError, match=r"^HISTORY_KEY differs from the key with which "):
             HistoryTable("past", b"another secret", other._client).check_key()  # noqa: SLF001 - as above
 
 

@@ -255,7 +255,7 @@ def test_what_is_signed_was_signed_before(deployment: Deployment, tmp_path: Path
     own.write(lambda _: [entry("block", "a-17")], "signed", str(path))
     ListStore(deployment.writer, "refund", KEY).write(lambda _: [entry("allow", "a-17")], "forged")
     with pytest.raises(
-        StageError, match=r"is not signed by a trusted key; .* REPLACE=yes with FILE writes all of them"
+        StageError, match=r"is not signed by a trusted key; .* REPLACE=yes with FILE replaces all entries"
     ):
         own.write(lambda before: [*before, entry("block", "a-99")], "another", str(path))
     pointer, _ = own.replace([entry("block", "a-17")], "from the table", str(path))
@@ -272,7 +272,7 @@ def test_the_last_entry_can_be_removed_and_lists_must_fit(
     deployment.look()
     assert (pointer.lists, n_entries, deployment.slot.served.lists) == (None, 0, None)
     monkeypatch.setattr("training.delivery.lists_writer.MAX_LISTS_BYTES", 1_000)
-    with pytest.raises(StageError, match=r"20 entries take .* functions read lists of at most 1,000"):
+    with pytest.raises(StageError, match=r"20 entries take .* but functions read lists of at most 1,000"):
         lists.write(lambda _: [entry("block", f"a-{number}") for number in range(20)], "many")
     assert lists.read() == (None, ())
 

@@ -136,7 +136,7 @@ def test_a_past_is_continued(run: Run, rows: pd.DataFrame, scorer: Scorer, past:
     ("past", "sentence"),
     [
         (STATES, "rows are before 2025-02-20T00:00:00Z, the as-of time of build/mini/state.parquet: they count after"),
-        ("history.db", "rows are not after what history.db knows of their keys: they count after all that it knows"),
+        ("history.db", "rows are not later than the events that history.db has for their keys: they count after all"),
     ],
 )
 def test_rows_that_the_past_may_know_are_counted(
@@ -241,7 +241,7 @@ def test_another_past_is_another_run(run: Run, rows: pd.DataFrame, monkeypatch: 
         broken.setattr("training.batch.past.write_bytes", fail_at_once)
         run("in.parquet", "out.parquet", "--past", STATES)
     printed = run("in.parquet", "out.parquet")[1]
-    assert "discarding what an unfinished run left with another input, version, code or option" in printed
+    assert "discarding the chunks of an unfinished run with another input, version, code or option" in printed
     assert Path("out.parquet").read_bytes() == Path("expected.parquet").read_bytes()
 
 

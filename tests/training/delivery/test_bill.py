@@ -113,5 +113,5 @@ def test_totals_leave_out_what_is_off_by_default() -> None:
 def test_memory_size_that_was_not_measured_is_refused() -> None:
     """The message has that size and the measured ones."""
     other = replace(TEMPLATE, memory_mb=768)
-    with pytest.raises(StageError, match=r"MemorySize is 768; reports/footprint\.json has 1024: add it to MEMORY_MB"):
+    with pytest.raises(StageError, match=r"MemorySize is 768, but reports/footprint\.json has only 1024; add it"):
         lines_of(1, FOOTPRINT, other)

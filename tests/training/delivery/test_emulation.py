@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.delivery.emulation import EmulationError, emulated_python
+from training.delivery.emulation import KEYRING, EmulationError, emulated_python
 
 SAYS = "#!/bin/sh\n"
 
@@ -45,7 +45,7 @@ def test_what_was_unpacked_is_not_fetched_again(tools: Path, tmp_path: Path) -> 
         (
             "apt-get",
             "echo 'Ubuntu|Ubuntu|file:/archive'",
-            "apt knows no mirror of Debian; run apt-get update, on Debian",
+            f"apt has no Debian mirror, or {KEYRING} is missing; run apt-get update on a Debian system",
         ),
         ("apt-get", "echo first; echo 'E: no network' >&2; exit 100", "apt-get failed: E: no network"),
         ("apt-get", "exit 100", "apt-get failed: exit status 100"),

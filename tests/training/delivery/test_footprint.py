@@ -18,8 +18,8 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """A record that is missing, or in another format, is refused with the command that makes it."""
-    with pytest.raises(StageError, match=r"footprint\.json is missing; `python -m benchmarks\.serving\.footprint"):
+    with pytest.raises(StageError, match=r"footprint\.json is missing; run `python -m benchmarks\.serving\.footprint"):
         read_footprint(tmp_path / "footprint.json")
     (tmp_path / "footprint.json").write_text('{"memory": {}}')
-    with pytest.raises(StageError, match="is of another format; `make bench-cost` measures anew"):
+    with pytest.raises(StageError, match="has another format; run `python -m benchmarks"):
         read_footprint(tmp_path / "footprint.json")

@@ -168,8 +168,8 @@ def test_bad_calibration_is_refused(gate: Gate) -> None:
     error = verdict.measured.calibration_error
     calibration, alerts = verdict.objections
     limits = f"its calibration error is {error.challenger:.2g}, at least {error.low:.2g} by its interval; "
-    assert calibration == f"{limits}{error.limit:.2g} is the limit"
-    rates = r"it flags [\d.]+% of the rows, the champion [\d.]+%(, and was meant to flag [\d.]+%)?"
+    assert calibration == f"{limits}the limit is {error.limit:.2g}"
+    rates = r"it flags [\d.]+% of the rows; the champion flags [\d.]+%( and was meant to flag [\d.]+%)?"
     assert re.fullmatch(rates, alerts)
     assert error.limit < error.low < error.challenger
 
@@ -186,7 +186,7 @@ def test_without_a_champion_calibration_and_policy_are_judged(gate: Gate) -> Non
     (objection,) = gate.judge(None, gate.version(shift=2)).objections
     assert objection.startswith("its calibration error is")
     (objection,) = gate.judge(None, gate.with_threshold(0.9)).objections
-    assert objection.startswith("its policy is a recall of at least 0.9; on these rows it is ")
+    assert objection.startswith("its policy promises a recall of at least 0.9; on these rows the recall is ")
 
 
 def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) -> None:
@@ -208,7 +208,7 @@ def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
         verdict = gate.judge(champion, gate.champion)
         doubt = (
             f"the champion, {champion.version}, has learned from rows of this window, which begins "
-            f"{begins.isoformat()}; its own rows end {end.isoformat()}; only later rows can compare the two"
+            f"{begins.isoformat()}; its own rows end {end.isoformat()}; the two can be compared only on later rows"
         )
         assert (verdict.kind, doubt in verdict.doubts) == (("cannot tell", True) if is_seen else ("promote", False))
         assert doubt not in gate.judge(None, champion).reasons
@@ -237,12 +237,10 @@ def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
 )
 def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], counts: str) -> None:
     """On rows of one class, or none, no challenger passes, and the message says what would help."""
-    for champion, takers in ((gate.champion, "both take"), (None, "it takes")):
+    for champion, takers in ((gate.champion, "both accept"), (None, "it accepts")):
+        lack = f"that {takers} are frauds; the gate needs both frauds and other rows: declare a longer test window"
         verdict = gate.judge(champion, gate.champion, kept(gate.window))
-        assert (verdict.kind, verdict.reasons[-1]) == (
-            "cannot tell",
-            f"{counts} that {takers} are frauds; a gate needs frauds and other rows, so declare a longer test window",
-        )
+        assert (verdict.kind, verdict.reasons[-1]) == ("cannot tell", f"{counts} {lack}")
 
 
 def test_rows_that_are_no_requests_are_said_first(gate: Gate) -> None:
@@ -250,8 +248,9 @@ def test_rows_that_are_no_requests_are_said_first(gate: Gate) -> None:
     dear = gate.window[(gate.window["is_fraud"] == 0) | (gate.window["amount"] > 200)]
     verdict = gate.judge(None, gate.narrower(), dear)
     left_out = (dear["amount"] > 200).sum()
-    assert f"{left_out} of the window's {len(dear)} rows are not requests that it takes" in verdict.objections
-    assert verdict.doubts[-1].startswith(f"0 of the window's {len(dear) - left_out} rows that it takes are frauds; ")
+    rejected = f"{left_out} of the window's {len(dear)} rows are rejected by its contract; gate.max_left_out is "
+    assert [text for text in verdict.objections if text.startswith(rejected)]
+    assert verdict.doubts[-1].startswith(f"0 of the window's {len(dear) - left_out} rows that it accepts are frauds; ")
 
 
 def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
@@ -260,17 +259,20 @@ def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
     dear = gate.window["amount"] > 200
     verdict = gate.judge(narrower, gate.champion)
     assert verdict.measured.left_out == dear.sum() > 0
-    left_out = f"{dear.sum()} of the window's {len(gate.window)} rows are not requests that both take"
-    assert verdict.objections == (left_out,)
+    left_out = (
+        f"{dear.sum()} of the window's {len(gate.window)} rows are rejected by the contract of the champion or the "
+        "challenger; gate.max_left_out is "
+    )
+    assert verdict.objections == (f"{left_out}{gate.declaration.gate.max_left_out:g}",)
     share = dear.sum() / len(gate.window)
     for limit, is_refused in ((share - 0.005, True), (share + 0.005, False)):
         gate.declare(max_left_out=limit)
-        assert (left_out in gate.judge(narrower, gate.champion).objections) is is_refused
+        assert (f"{left_out}{limit:g}" in gate.judge(narrower, gate.champion).objections) is is_refused
     rest = gate.judge(narrower, gate.champion, gate.window[~dear]).measured.model_copy(update={"window": None})
     assert verdict.measured.model_copy(update={"left_out": 0, "window": None}) == rest
     # The other way round the challenger refuses what the champion promises, however well it ranks.
     objections = gate.judge(gate.champion, narrower).objections
-    assert "its contract is not the champion's: its amountUsd has a maximum of 200, not 100000" in objections
+    assert "its contract breaks the champion's: its amountUsd has a maximum of 200, not 100000" in objections
 
 
 def test_what_rules_read_must_not_vanish(gate: Gate) -> None:
@@ -279,7 +281,7 @@ def test_what_rules_read_must_not_vanish(gate: Gate) -> None:
     banded = gate.version(
         decision=plain | {"block": {"policy": {"precision": 0.1}, "threshold": 0.9}, "score": 1000}, scale=[0.5] * 1000
     )
-    missing = [f"its contract is not the champion's: its answers have no {key}" for key in ("band", "score")]
+    missing = [f"its contract breaks the champion's: its answers have no {key}" for key in ("band", "score")]
     assert [text for text in gate.judge(banded, gate.champion).objections if "no " in text] == missing
     assert not [text for text in gate.judge(gate.champion, banded).objections if "have no" in text]
 
@@ -306,9 +308,9 @@ def test_former_release_is_compared_by_the_rows_that_it_takes(gate: Gate, capsys
     left_out = gate.judge(gate.champion, gate.champion, former=former)
     assert left_out == gate.judge(gate.champion, gate.champion)
     assert (
-        f"WARNING: nothing was compared with {former.version}, the best release so far: it takes no request of "
-        f"{(dear & frauds).sum()} of {frauds.sum()} frauds and of {(dear & others).sum()} of {others.sum()} other "
-        f"rows, and gate.max_left_out is {limit:g}\n"
+        f"WARNING: {former.version}, the best release so far, is left out of the comparison: its contract rejects "
+        f"{(dear & frauds).sum()} of {frauds.sum()} frauds and {(dear & others).sum()} of {others.sum()} other "
+        f"rows; gate.max_left_out is {limit:g}\n"
     ) in capsys.readouterr().out
 
 
@@ -348,4 +350,4 @@ def test_champion_that_flags_nothing_is_no_measure(gate: Gate) -> None:
     assert 0 < verdict.measured.alert_rate.challenger < 1.5 * agreed
     assert verdict.objections == ()
     (objection,) = gate.judge(blind, alarmist).objections
-    assert objection == f"it flags 100.00% of the rows, the champion 0.00%, and was meant to flag {agreed:.2%}"
+    assert objection == f"it flags 100.00% of the rows; the champion flags 0.00% and was meant to flag {agreed:.2%}"

@@ -114,7 +114,7 @@ def test_without_the_rows_before_there_is_no_verdict(champion: Scorer, tmp_path:
     released = Contender(champion.version, champion)
     declared, window = prepared_with(*CHANGES["other windows"])
     window.to_parquet(tmp_path / "alone.parquet")
-    says = f"^{champion.version} has another history than the rows of .*; judge by the test.parquet of all rows"
+    says = f"^{champion.version} has another history than the rows of .*; use the test.parquet that"
     with pytest.raises(StageError, match=says):
         with_own_past(released, champion.contract, window, tmp_path / "alone.parquet", declared)
     with pytest.raises(StageError, match=says):
@@ -156,17 +156,17 @@ def test_a_version_with_another_history_waits_for_its_states(
     offered = declared_scorer("mini").contract
     assert missing_past("mini", served, served) is None
     assert missing_past("mini", offered, offered.model_copy(update={"history": None})) is None
-    remedy = "make history SCORER=mini BEFORE=2026-01-31 builds them, LOAD="
+    remedy = "build them with `make history SCORER=mini BEFORE=2026-01-31`, and load them with LOAD="
     for before in (served, served.model_copy(update={"history": None})):
-        says = "it has another history than the current version, and HISTORY= does not say where its states are: "
-        assert missing_past("mini", before, offered) == f"{says}{remedy}dynamodb://TABLE loads them"
+        says = "it has another history than the current version, and HISTORY= names no served history with its states; "
+        assert missing_past("mini", before, offered) == f"{says}{remedy}dynamodb://TABLE"
     monkeypatch.setenv("HISTORY", address)
     if not address.startswith("dynamodb"):
         with pytest.raises(StageError, match=r"^HISTORY is history.db, which does not exist"):
             missing_past("mini", served, offered)
         SqliteHistory(address, 50).close()
-    says = f"it has another history than the current version, and {address} has none of its states: "
-    assert missing_past("mini", served, offered) == f"{says}{remedy}{address} loads them"
+    says = f"it has another history than the current version, and {address} has none of its states; "
+    assert missing_past("mini", served, offered) == f"{says}{remedy}{address}"
     workplace = Workplace(project, monkeypatch)
     for arguments in (["--before", "2025-02-20"], ["--load", address]):
         states = project / "build" / "mini" / "state.parquet"
@@ -175,7 +175,7 @@ def test_a_version_with_another_history_waits_for_its_states(
             pq.write_table(pq.read_table(states).slice(0, 20), states)
         assert workplace.run(history, "mini", *arguments) is None
     assert missing_past("mini", served, offered) is None
-    assert missing_past("mini", offered, served) == f"{says}{remedy}{address} loads them"
+    assert missing_past("mini", offered, served) == f"{says}{remedy}{address}"
 
 
 def test_promotion_refuses_a_version_without_its_past(project: Path, folder_store: FolderStoreWriter) -> None:
@@ -186,7 +186,7 @@ def test_promotion_refuses_a_version_without_its_past(project: Path, folder_stor
     contract: dict[str, Any] = json.loads((bundle / MANIFEST).read_bytes())["contract"]
     write_variant(bundle, project / "other", contract=contract | {"history": contract["history"] | {"lateness": "20m"}})
     version = publish(folder_store, project / "other")
-    says = r"it has another history than the current version, and HISTORY= does not say where its states are"
+    says = r"it has another history than the current version, and HISTORY= names no served history with its states"
     with pytest.raises(RefusedError, match=f"^{version} is not promoted: .*{says}"):
         promote(folder_store, "mini", version, ROWS)
     pointer = promote(folder_store, "mini", version, ROWS, force="an empty past will do")

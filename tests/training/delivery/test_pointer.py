@@ -132,7 +132,7 @@ def test_pointer_keeps_what_the_gate_measured(
     assert (pointer.current, pointer.reason) == (second, None)
     assert (gate["frauds"], gate["objections"], gate["file"]) == (25, [], str(ROWS))
     assert gate["average_precision"]["gain"] == 0
-    assert f"mini: {second} beside {first}, on 300 rows of {ROWS}" in capsys.readouterr().out
+    assert f"mini: {second}, compared with {first}, on 300 rows of {ROWS}" in capsys.readouterr().out
 
 
 def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, first: str) -> None:
@@ -140,7 +140,7 @@ def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, 
     reversed_ranking, before = deployment.release(slope=-1), deployment.pointer_bytes
     with pytest.raises(StageError, match=rf"^{reversed_ranking} is not promoted: .*its average precision is") as raised:
         deployment.promote(reversed_ranking)
-    assert str(raised.value).endswith("FORCE='a reason' overrules this, and is kept")
+    assert str(raised.value).endswith("To do it anyway, set FORCE='a reason'; the reason is recorded")
     assert deployment.pointer_bytes == before
     assert deployment.store.names("mini/history") == []
     pointer = deployment.promote(reversed_ranking, force="a drill")
@@ -180,7 +180,7 @@ def test_best_release_so_far_is_judged_beside_the_champion(
     (deployment.store.root / "mini" / "bundles" / pointer.gate["best"] / "model.ubj").write_bytes(b"damaged")
     capsys.readouterr()
     deployment.promote(deployment.release(shift=0.02))
-    assert f"WARNING: nothing was compared with {pointer.gate['best']}, the best release so far: " in (
+    assert f"WARNING: {pointer.gate['best']}, the best release so far, is left out of the comparison: " in (
         capsys.readouterr().out
     )
 
@@ -199,7 +199,7 @@ def test_best_release_that_learned_the_rows_is_left_out(
     assert pointer.gate["best"] == seen
     capsys.readouterr()
     assert "best_former" not in deployment.promote(second).gate
-    warning = f"WARNING: nothing was compared with {seen}, the best release so far: it has learned from rows of this "
+    warning = f"WARNING: {seen}, the best release so far, is left out of the comparison: it has learned from rows of "
     assert warning in capsys.readouterr().out
 
 
@@ -251,7 +251,7 @@ Update = Callable[[Deployment, str], object]
         (lambda deployment, first: deployment.promote(first), "^{first} is current already"),
         (
             lambda deployment, _: deployment.promote(ABSENT, force="now"),
-            rf"mini has no released version '{ABSENT}'; released are \w+ \(`make release`\)",
+            rf"mini has no released version '{ABSENT}'; the released ones are \w+ \(`make release` adds one\)",
         ),
         (
             lambda deployment, _: deployment.roll_back(),
@@ -259,7 +259,7 @@ Update = Callable[[Deployment, str], object]
         ),
         (lambda deployment, first: deployment.roll_back(first), "^{first} is current already"),
         (lambda deployment, _: deployment.roll_back(ABSENT, force="now"), f"no released version '{ABSENT}'"),
-        (lambda deployment, first: deployment.set_shadow(first), "^{first} is current; it would be its own shadow"),
+        (lambda deployment, first: deployment.set_shadow(first), "^{first} is current, so it cannot be the shadow too"),
         (lambda deployment, _: deployment.set_shadow(ABSENT), f"no released version '{ABSENT}'"),
     ],
     ids=[
@@ -293,8 +293,8 @@ def test_shadow_may_come_before_the_first_promotion(deployment: Deployment, seco
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("absent.parquet", r"absent\.parquet, by which the gate judges, cannot be read"),
-        ("rows.csv", r"rows\.csv, by which the gate judges, cannot be read"),
+        ("absent.parquet", r"the gate's rows, .*absent\.parquet, cannot be read"),
+        ("rows.csv", r"the gate's rows, .*rows\.csv, cannot be read"),
         ("rows.parquet", None),
     ],
 )
@@ -376,7 +376,7 @@ def test_damaged_pointer_is_replaced_by_force(deployment: Deployment, first: str
     """Without a reason nothing is updated, and the error says how to replace the pointer."""
     deployment.promote(second)
     (deployment.store.root / "mini" / "pointer.json").write_bytes(b"{")
-    with pytest.raises(StageError, match=r"is not a valid pointer: .*VERSION= and FORCE='a reason' replace it"):
+    with pytest.raises(StageError, match=r"is not a valid pointer: .*set VERSION= and FORCE='a reason' to replace it"):
         deployment.roll_back(first)
     assert deployment.roll_back(second, force="it was damaged").current == second
     assert deployment.promote(first, force="and on").current == first

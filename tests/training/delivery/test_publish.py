@@ -160,7 +160,7 @@ def test_release_without_its_packages_is_refused(
     with pytest.raises(StageError, match=r"requirements\.txt cannot be read: No such file or directory; `make lock`"):
         publish(folder_store, mini_bundle, requirements=path)
     path.write_text("fastapi")
-    with pytest.raises(StageError, match=r"requirements\.txt is damaged: 'fastapi' is no package with a version"):
+    with pytest.raises(StageError, match=r"requirements\.txt is damaged: 'fastapi' is not a package with a version"):
         publish(folder_store, mini_bundle, requirements=path)
     assert folder_store.names("mini") == []
 

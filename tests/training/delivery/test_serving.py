@@ -17,5 +17,5 @@ def test_mistaken_address_is_told(
     warn_once.cache_clear()
     scorer, _ = chosen_bundle("mini", "", address)
     assert scorer.bundle.scorer == "mini"
-    warning = "1 holds no release of mini (STORE names the store); the packaged bundle is taken\n"
+    warning = "1 holds no release of mini (STORE names the store); the packaged bundle is used\n"
     assert capsys.readouterr().err == (warning if is_told else "")

@@ -57,7 +57,7 @@ def test_content_is_never_changed(store: AnyStore) -> None:
         store.put_new("mini/releases/one.json", b"one")
     with pytest.raises(StageError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json") as raised:
         store.put_new("mini/releases/one.json", b"two")
-    assert "exists already with other content; what is published is never changed" in str(raised.value)
+    assert "already exists with other content; published files are never changed" in str(raised.value)
     assert store.read("mini/releases/one.json", LIMIT) == b"one"
     assert read_if_there(store, "mini/releases/one.json") == b"one"
 
@@ -125,7 +125,7 @@ def test_leftover_of_other_content_is_refused(
 ) -> None:
     """If one of a bundle's objects already exists with other content, the bundle is not published."""
     s3_store.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
-    with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj exists already"):
+    with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj already exists"):
         s3_store.put_bundle("mini", version, contents)
     assert s3_store.names("mini/bundles") == []
 
@@ -189,7 +189,9 @@ def test_store_without_conditions_is_refused(s3_store: S3StoreWriter) -> None:
         return SimpleNamespace(status_code=501), {"Error": {"Code": "NotImplemented"}}
 
     s3_store.client.meta.events.register("before-call.s3.PutObject", refuse)
-    with pytest.raises(StageError, match=r"models does not know conditional writes \(NotImplemented\); a store of rel"):
+    with pytest.raises(
+        StageError, match=r"models does not support conditional writes \(NotImplemented\); a store of rel"
+    ):
         s3_store.exchange_pointer("mini", b"first", None)
 
 

@@ -80,10 +80,10 @@ def test_blocking_more_than_the_champion_is_refused() -> None:
         return weigh(challenger, champion, None, rows, agreed=0.1, agreed_blocks=agreed_blocks)
 
     assert weighed(blocks(EQUAL, 80)).kind == "promote"
-    assert weighed(blocks(EQUAL, 200)).objections == ("it blocks 6.67% of the rows, the champion 2.00%",)
+    assert weighed(blocks(EQUAL, 200)).objections == ("it blocks 6.67% of the rows; the champion blocks 2.00%",)
     assert weighed(blocks(EQUAL, 200), 0.05).kind == "promote"
     assert weighed(blocks(EQUAL, 300), 0.05).objections == (
-        "it blocks 10.00% of the rows, the champion 2.00%, and was meant to block 5.00%",
+        "it blocks 10.00% of the rows; the champion blocks 2.00% and was meant to block 5.00%",
     )
     assert weighed(EQUAL).measured.block_rate is None
     rates = weighed(blocks(EQUAL, 80)).measured.block_rate
@@ -98,7 +98,9 @@ def test_first_release_keeps_its_policy_for_what_it_blocks() -> None:
     assert (kept.kind, kept.measured.block_policy is None) == ("promote", False)
     broken = weigh_first(blocks(CHAMPION, 900), ROWS, flagged, Policy(precision=0.9))
     (objection,) = broken.objections
-    assert objection.startswith("its policy for what it blocks is a precision of at least 0.9; on these rows it is 0.")
+    assert objection.startswith(
+        "its policy for blocking promises a precision of at least 0.9; on these rows the precision is 0."
+    )
     assert weigh_first(CHAMPION, ROWS, flagged, Policy(precision=0.9)).measured.block_policy is None
 
 
@@ -112,7 +114,9 @@ def test_the_first_bands_keep_their_policy() -> None:
     kept = weighed(blocks(EQUAL, 60))
     assert (kept.kind, kept.measured.block_policy is None) == ("promote", False)
     (objection,) = weighed(blocks(EQUAL, 1_500)).objections
-    assert objection.startswith("its policy for what it blocks is a precision of at least 0.3; on these rows it is 0.")
+    assert objection.startswith(
+        "its policy for blocking promises a precision of at least 0.3; on these rows the precision is 0."
+    )
 
 
 def test_equal_challenger_is_promoted() -> None:
@@ -131,7 +135,7 @@ def test_margin_decides_by_the_lower_end() -> None:
         assert (doubtful.kind, doubtful.objections) == ("cannot tell", ())
         (doubt,) = doubtful.doubts
         assert doubt.startswith("its average precision is ")
-        assert doubt.endswith(f"which may be a loss of more than gate.margin, {margin:g}")
+        assert doubt.endswith(f"; the loss may exceed gate.margin, {margin:g}")
 
 
 def test_significant_loss_is_refused_unless_the_margin_allows_it() -> None:
@@ -244,7 +248,7 @@ def test_calibration_limit_is_a_share_of_the_fraud_rate() -> None:
     (objection,) = refused.objections
     assert objection == (
         f"its calibration error is {error.challenger:.2g}, at least {error.low:.2g} by its interval; "
-        f"{error.limit:.2g} is the limit"
+        f"the limit is {error.limit:.2g}"
     )
     assert verdict(shifted, max_calibration_share=share + STEP).kind == "promote"
     assert weigh_first(shifted, ROWS, Decision(cost="lowest")).kind == ("refuse" if share > 0.5 else "promote")
@@ -256,11 +260,11 @@ def test_alert_limit_is_a_ratio_by_the_lower_end() -> None:
     ratio = share_interval(480, N_ROWS)[0] / 0.1
     assert verdict(alarmist, max_alert_ratio=ratio + STEP).kind == "promote"
     assert verdict(alarmist, max_alert_ratio=ratio - STEP).objections == (
-        "it flags 16.00% of the rows, the champion 10.00%",
+        "it flags 16.00% of the rows; the champion flags 10.00%",
     )
 
 
-MEANT = ", and was meant to flag"
+MEANT = " and was meant to flag"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +291,7 @@ def test_alerts_are_compared_with_the_larger_rate(
         for name, rate in (("challenger", own), ("champion", champion_flags))
     ]
     objections = weigh(*models, None, ROWS, agreed=agreed).objections
-    expected = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
+    expected = [f"it flags {own:.2%} of the rows; the champion flags {usual}"] if usual else []
     assert [objection for objection in objections if objection.startswith("it flags")] == expected
 
 
@@ -311,9 +315,9 @@ def test_first_release_must_keep_its_policy(name: str) -> None:
     assert (kept.kind, kept.measured.policy.name) == ("promote", name)
     assert kept.measured.policy.value == pytest.approx(shares[name])
     (objection,) = weigh_first(CHAMPION, ROWS, Decision.model_validate({name: end + worse})).objections
-    bound = "at most" if name == "review_rate" else "at least"
+    bound, words = "at most" if name == "review_rate" else "at least", name.replace("_", " ")
     assert objection == (
-        f"its policy is a {name.replace('_', ' ')} of {bound} {end + worse:g}; on these rows it is {shares[name]:.3f} "
+        f"its policy promises a {words} of {bound} {end + worse:g}; on these rows the {words} is {shares[name]:.3f} "
         f"({low:.3f} to {high:.3f})"
     )
 

@@ -103,7 +103,7 @@ def as_zip(content: bytes) -> bytes:
         (lambda content: content.decode().encode("utf-16-le"), "is encoded as UTF-16; convert it with iconv"),
         (lambda _: b"PAR1", "is a Parquet file; write its records as lines of JSON"),
         (lambda content: gzip.compress(as_zip(content)), "is a zip archive; unpack it"),
-        (lambda content: content + b"\n" + gzip.compress(content), "holds packed files among its lines; unpack each"),
+        (lambda content: content + b"\n" + gzip.compress(content), "contains gzip data among its lines; decompress"),
         (lambda content: gzip.compress(content)[:-20], "is a truncated or corrupt gzip file: "),
     ],
     ids=[

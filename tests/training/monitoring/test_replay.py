@@ -273,14 +273,14 @@ def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_sc
 @pytest.mark.parametrize(
     ("days", "sentence"),
     [
-        (120, "no whole week from 2025-05-01T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
-        (300, "no whole week from 2025-10-28T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
-        (63, "no whole week from 2025-03-05T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
+        (120, "no whole week from 2025-05-01T00:00:00 on has rows; the last row is dated 2025-05-06T23:"),
+        (300, "no whole week from 2025-10-28T00:00:00 on has rows; the last row is dated 2025-05-06T23:"),
+        (63, "no whole week from 2025-03-05T00:00:00 on has rows; the last row is dated 2025-05-06T23:"),
         (
             0,
-            "no first model can be made on 2025-01-01T00:00:00: no label was known on 2025-01-01T00:00:00; begin later",
+            "no first model can be trained on 2025-01-01T00:00:00: no label was known on 2025-01-01T00:00:00; begin",
         ),
-        (12, "no first model can be made on 2025-01-13T00:00:00: the train window has no rows; it must have both"),
+        (12, "no first model can be trained on 2025-01-13T00:00:00: the train window has no rows; it must have both"),
     ],
     ids=["less than a week", "after the end", "nothing before the last days", "nothing known", "nothing to learn from"],
 )

@@ -34,7 +34,10 @@ def performance(measured: dict[str, float], **changes: Any) -> Block:  # noqa: A
     ("block", "reason"),
     [
         (feature(psi=0.1234, p_value=0.0042), "amount drifts: PSI 0.12, p 0.0042"),
-        (feature(unseen=0.07, baseline_unseen=0.01), "amount is new or rare in 7% of the requests, 1% before"),
+        (
+            feature(unseen=0.07, baseline_unseen=0.01),
+            "amount has a new or rare value in 7% of the requests; 1% in the baseline",
+        ),
         (monitored_block(score={"psi": 0.11, "p_value": 0.001}), "the score drifts: PSI 0.11, p 0.001"),
         (monitored_block(alert_rate=0.0912), "9.12% of the requests are flagged, 5.00% when the threshold was chosen"),
         (monitored_block(alert_rate=0.025), "2.50% of the requests are flagged, 5.00% when the threshold was chosen"),
@@ -48,7 +51,10 @@ def performance(measured: dict[str, float], **changes: Any) -> Block:  # noqa: A
         ),
         (performance({"labelled": 1_000}), "10.00% of the requests are frauds, 5.00% when the threshold was chosen"),
         (performance({"labelled": 5_000}), "2.00% of the requests are frauds, 5.00% when the threshold was chosen"),
-        (monitored_block(estimated=estimate(0.84)), "by its own scores the recall is 84%; it was 90%"),
+        (
+            monitored_block(estimated=estimate(0.84)),
+            "the recall estimated from the scores is 84%; it was 90% when the threshold was chosen",
+        ),
     ],
 )
 def test_beyond_its_threshold_a_reason_is_watched(block: Block, reason: str) -> None:
@@ -93,8 +99,8 @@ def test_up_to_its_threshold_no_reason_is_given(block: Block) -> None:
     ("measured", "reason"),
     [
         ({"caught": 60}, "the recall is 60% (48% to 71%); it was 90% when the threshold was chosen"),
-        ({"expected_frauds": 40.4}, "there are 100 frauds where the scores promise 40"),
-        ({"expected_frauds": 1_250.0}, "there are 100 frauds where the scores promise 1,250"),
+        ({"expected_frauds": 40.4}, "there are 100 frauds, but the scores predict 40"),
+        ({"expected_frauds": 1_250.0}, "there are 100 frauds, but the scores predict 1,250"),
     ],
 )
 def test_outcomes_that_contradict_the_model_make_it_retrain(measured: dict[str, float], reason: str) -> None:

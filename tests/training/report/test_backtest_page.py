@@ -64,7 +64,7 @@ def test_page_describes_the_replay_and_its_policies() -> None:
     page = words(backtest_page(PAGES["two weeks"]))
     assert "mini: 2 weeks replayed from 2025-03-05T00:00:00" in page
     assert "(2 days late)" in page
-    assert "Scheduled is every 4 weeks" in page
+    assert "scheduled retrains every 4 weeks" in page
     assert "frozen 0 0 8.00 % 75.0 % 37.5 % 75.0 % (64.5 to 83.2) 2,469 2,789" in page
     assert "scheduled 1 0 8.00 % 75.0 % 37.5 % 82.5 % (72.7 to 89.3) 2,469 2,789" in page
     assert list(LINES) == list(POLICIES)

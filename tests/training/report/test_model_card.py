@@ -25,7 +25,7 @@ ON_ONE_LINE = HOSTILE.replace("\n", " ")
 VERDICTS = {
     "kept": "%): kept.",
     "barely kept": "kept, though other rows of the same kind could have missed it.",
-    "barely missed": "not reached, by no more than the chance of which rows happened to come.",
+    "barely missed": "not reached, but the promised level is within the interval, so chance may explain",
     "broken": "%): **NOT kept.**",
     "no promise": "This policy promises no level",
 }
@@ -37,7 +37,7 @@ USUAL = (
     "No label delay is declared",
     "| the calibration and the threshold; a part of the training window, scored by models of earlier rows only |",
     "judged on 2 blocks of the training window",
-    "SMOTE added made-up frauds",
+    "SMOTE added synthetic frauds",
     "Parameters pinned by the declaration: `rounds` 20, `max_depth` 3, `learning_rate` 0.3; found by",
     "; found by the search: `subsample` 0.7; left at its default: `threads` 2.",
     "Ways to rebalance: none is no better.",
@@ -57,7 +57,7 @@ CASES: tuple[tuple[Change, str], ...] = (
     (lambda r: with_rows(r, warnings=["Odd.", "Odder"]), "**The check of the data warns:** Odd. Odder."),
     (
         lambda r: with_rows(r, windows={n: w | {"from": "0.0", "to": "9.0"} for n, w in r.rows["windows"].items()}),
-        "Its times are no dates",
+        "Its times are not dates",
     ),
     (lambda r: with_resampling(r, method="undersample", ratio=0.1), "were left out at random"),
     (lambda r: with_resampling(r, method="class_weight", ratio=0.5), "as if there were 0.5 of them"),
@@ -70,28 +70,28 @@ CASES: tuple[tuple[Change, str], ...] = (
     (lambda r: replace(r, resampling=BETTER_WAY), "it needs a second look.**"),
     (
         lambda r: replace(r, resampling=AUTOMATIC),
-        "of those within one standard error of the best the simplest): smote 0.3 is the simplest.",
+        "the simplest of those within one standard error of the best): smote 0.3 is the simplest.",
     ),
     (lambda r: with_scorer(r, model=Model(max_depth=3)), "found by early stopping on the folds: `rounds` 20"),
     (lambda r: with_split(r, calibrate=0.2), "| the calibration and the threshold |"),
     (
         lambda r: with_split(refitted(r), refit=True),
-        "with the same parameters, calibration and threshold, on the test window too, and no row",
+        "with the same parameters, calibration and threshold, on the test window too, so no rows",
     ),
     (
         lambda r: with_split(refitted(r), calibrate=0.2),
-        "on the calibration and test windows too, and no row is left to judge it by.",
+        "on the calibration and test windows too, so no rows are left to judge it by.",
     ),
     (
         lambda r: with_split(refitted(r), calibrate=0.2),
-        "| the calibration and the threshold; then the model that ships learned it too |",
+        "| the calibration and the threshold; the model that ships was then trained on it too |",
     ),
     (
         lambda r: with_split(refitted(r), label_delay_days=7.0),
-        "to the next window belong to none, and the model that ships has not learned them either.",
+        "to the next window are in no window, and the model that ships has not learned from them either.",
     ),
     (lambda r: with_scorer(r, costs=Costs(amount="momentum", review=1)), "1,000 requests, the unit of `momentum` |"),
-    (lambda r: with_slope(r, 1.0), "about one: the trees were about as sure as they may be"),
+    (lambda r: with_slope(r, 1.0), "about one: the trees were about as sure as they should be"),
     (lambda r: with_slope(r, 1.3), "the trees were too timid, and probabilities move apart"),
     (lambda r: replace(r, segments=[]), "No category has enough rows"),
 )
@@ -252,10 +252,11 @@ def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> No
     """With both an entity and a confidence, the card says that the bound takes rows for independent."""
     sure = with_policy(reports, recall=0.9, confidence=0.95)
     sentence = (
-        "The confidence takes rows of one `card` value for independent; where several are fraud together, it is less"
+        "The confidence assumes that rows of one `card` value are independent; if several are fraud together, it is "
+        "lower than 95 %."
     )
     assert sentence in words(with_scorer(sure, entity="card"))
-    assert "The confidence takes" not in words(sure) + words(with_scorer(reports, entity="card"))
+    assert "The confidence assumes" not in words(sure) + words(with_scorer(reports, entity="card"))
 
 
 def test_rows_that_stand_for_several_requests(reports: Reports) -> None:
@@ -264,9 +265,9 @@ def test_rows_that_stand_for_several_requests(reports: Reports) -> None:
     card = words(with_scorer(with_policy(reports, recall=0.9, confidence=0.95), split=split))
     assert "Each row counts as often as `stands_for` says" in card
     assert "a row is drawn with all the requests that it stands for" in card
-    assert "The confidence takes the requests that one row stands for for independent" in card
+    assert "The confidence assumes that the requests that one row stands for are independent" in card
     assert "stands for" not in words(reports)
-    assert "takes rows of one customer for as independent" in words(with_scorer(reports, entity=None))
+    assert "treats rows of one customer as independent" in words(with_scorer(reports, entity=None))
 
 
 def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
@@ -286,7 +287,11 @@ def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
         ({"review_rate": 0.05}, "at most 5 % of all requests are flagged", "broken"),
         ({"review_rate": 0.078}, "at most 7.8 % of all requests are flagged", "barely missed"),
         ({"review_rate": 0.1}, "at most 10 % of all requests are flagged", "kept"),
-        ({"cost": "lowest"}, "what is missed, reviewed and blocked costs least, on the calibration rows", "no promise"),
+        (
+            {"cost": "lowest"},
+            "missed frauds, reviews and blocked legitimate requests together cost least, on the calibration rows",
+            "no promise",
+        ),
     ],
 )
 def test_every_policy_is_described_and_judged(reports: Reports, policy: Row, description: str, outcome: str) -> None:
@@ -308,8 +313,8 @@ def test_broken_promise_has_its_likely_reason(reports: Reports, recall: float, r
     """The card says whether chance explains a miss, and where the missed frauds are."""
     broken = with_policy(reports, recall=recall)
     assert reason in words(broken)
-    assert "Missed frauds gather in `country` NA (16 of 20 missed)." in words(broken)
-    assert "gather" not in words(replace(broken, segments=[]))
+    assert "Missed frauds are concentrated in `country` NA (16 of 20 missed)." in words(broken)
+    assert "concentrated" not in words(replace(broken, segments=[]))
 
 
 def test_bands_are_described(reports: Reports) -> None:
@@ -318,8 +323,8 @@ def test_bands_are_described(reports: Reports) -> None:
     decision = reports.manifest["decision"] | {"block": block}
     thresholds = [*reports.thresholds, threshold_row("block", 0.56789, 0.3, 0.92)]
     text = words(with_manifest(replace(reports, thresholds=thresholds), decision=decision))
-    assert "Of these it says that those of 0.56789 or more are to be blocked, and the others reviewed (`band`)." in text
-    assert "What is to be blocked: so much that at least 90 % of it is fraud, with 95 % confidence." in text
+    assert "whose probability is 0.56789 or more are to be blocked, the others reviewed (`band` in the answer)." in text
+    assert "as many requests as possible, provided that at least 90 % of them are fraud, with 95 % confidence." in text
     assert "| **to block** | 0.568 |" in text
     assert "to be blocked" not in words(reports)
 
@@ -328,7 +333,10 @@ def test_costs_are_told_in_their_parts(reports: Reports) -> None:
     """The card has each decision's costs, those of the declared policy, and whether reviews exceed the capacity."""
     text = words(reports)
     assert "| a missed fraud costs its `amount`, a review 2.00 |" in text
-    assert "Of 1,234 USD that 1,000 requests cost, 1,000 are missed frauds, 4.50 what of flagged ones is lost" in text
+    assert (
+        "In USD, 1,000 requests cost 1,234: 1,000 for missed frauds, 4.50 for the part of flagged frauds that is lost"
+        in text
+    )
     assert "97.3 requests a day were to be reviewed." in text
     costs = Costs.model_validate(
         {"amount": "amount", "review": 4, "insult": {"flat": 10, "share": 0.02}, "recovered": 0.9, "capacity": 90}
@@ -337,7 +345,9 @@ def test_costs_are_told_in_their_parts(reports: Reports) -> None:
     assert (
         "a legitimate request that is blocked 10.0 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
     )
-    assert "97.3 requests a day were to be reviewed, of 90.0 that can be. **That is more than can be reviewed**" in text
+    assert (
+        "97.3 requests a day were to be reviewed; the capacity is 90.0. **That is more than can be reviewed**" in text
+    )
 
 
 def test_declared_threshold_is_listed_once(reports: Reports) -> None:
@@ -374,7 +384,7 @@ def test_every_measure_has_its_interval_and_meaning(reports: Reports) -> None:
     lines = cells(reports, 2)
     meaning = "precision averaged over every recall; guessing gives 0.0500"
     assert ["average precision", "0.400", "0.380 to 0.420", meaning] in lines
-    assert ["at the threshold: recall", "80.0 %", "76.0 % to 84.0 %", "the frauds that are flagged"] in lines
+    assert ["at the threshold: recall", "80.0 %", "76.0 % to 84.0 %", "the share of frauds that are flagged"] in lines
     assert all(all(line) for line in lines)
 
 
@@ -417,7 +427,7 @@ def test_many_segments_are_cut(reports: Reports) -> None:
     """Of many segments, those that differ are kept in the report's order, and the card says where the others are."""
     rows = [*(segment(reports, f"s{number}") for number in range(40)), segment(reports, "low", recall=0.1)]
     text = model_card(replace(reports, segments=rows)).sections[7].text
-    assert "1 of 41 are." in text
+    assert "1 of 41 are marked." in text
     assert f"{MOST_SEGMENTS} are shown; all are in `reports/mini/segments.csv`." in text
     assert text.count("| `country` |") == MOST_SEGMENTS
     assert text.rstrip().splitlines()[-1].startswith("| `country` | low |")
@@ -431,8 +441,8 @@ def test_control_group_and_score_are_told(reports: Reports) -> None:
     text = words(
         replace(reports, manifest=reports.manifest | {"decision": decision}, thresholds=[*reports.thresholds, row])
     )
-    assert "**Of what is to be blocked 1 % is let through on purpose**" in text
-    assert "of 1,000 requests of the test window that were 0.800, with frauds of 50.0 in all." in text
+    assert "**1 % of the requests to be blocked are let through on purpose**" in text
+    assert "in the test window this would be 0.800 of every 1,000 requests, with frauds of 50.0 in total." in text
     assert "Answers also have a score from 0 to 1000: 10 % of the legitimate calibration rows have 600 or more" in text
     assert "let through" not in words(reports)
     assert "from 0 to 1000" not in words(reports)
