@@ -224,8 +224,8 @@ def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
     """
     scorers = read_declarations(params).scorers
     if name not in scorers:
-        known = ", ".join(sorted(scorers))
-        raise StageError(f"{params}: there is no scorers.{name}; the declared scorers are {known}")
+        names = ", ".join(sorted(scorers))
+        raise StageError(f"{params}: there is no scorers.{name}; the declared scorers are {names}")
     return scorers[name]
 
 

@@ -162,5 +162,5 @@ def test_without_folds_after_the_warm_up_no_history_is_tried(capsys: pytest.Capt
     )
     assert printed.count("\n") == 1
     inferred = with_fraud_days((0, 8), (85, 100))
-    with pytest.raises(DataError, match="have 15 frauds at too few times"):
+    with pytest.raises(DataError, match="have 23 frauds at too few times"):
         with_folds(inferred, proposed_blocks(inferred, 0), 0)
