@@ -93,8 +93,8 @@ def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], lis
     if n_frauds in {0, n_known}:
         values = "; ".join(f"{column} holds {shown_counts(rows[column])}" for column in sorted(columns))
         which = "every row" if n_frauds else "no row"
-        rows = counted(n_known, "row with a known label", "rows with a known label")
-        raise DataError(f"LABEL is {label}, which marks {which} as a fraud ({rows}); {values}")
+        labelled = counted(n_known, "row with a known label", "rows with a known label")
+        raise DataError(f"LABEL is {label}, which marks {which} as a fraud ({labelled}); {values}")
     notices += _left_out(is_fraud, rows, sorted(columns), label)
     if n_frauds > n_known / 2:
         notices.append(f"WARNING: LABEL marks {n_frauds / n_known:.0%} of the rows as frauds: is it inverted?")
