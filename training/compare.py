@@ -115,7 +115,7 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
 def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
     """By name, each resampling variant that the rows allow, and the declared one, with its fits on the folds."""
     declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
-    variants = {variant_name(variant): variant for variant in (*possible(VARIANTS, folds, scorer), *declared)}
+    variants = {variant_name(variant): variant for variant in (*possible_variants(VARIANTS, folds, scorer), *declared)}
     tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
     fits = on_all_cores(tasks, "variants x folds")
     starts = range(0, len(fits), len(folds))
@@ -167,7 +167,9 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
     return differences
 
 
-def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
+def possible_variants(
+    variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration
+) -> list[Resampling]:
     """The resampling variants that suit the rows; if SMOTE is left out, a printed line says why."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
     n_rows, n_columns = max(fold.train.shape for fold in folds)

@@ -27,7 +27,7 @@ from training.evaluation.intervals import share_interval
 from training.evaluation.threshold import PolicyError
 from training.intake.infer import Inferred, infer
 from training.intake.label_times import check_label_times
-from training.intake.proposed_history import Block, proposed_blocks, with_blocks
+from training.intake.proposed_history import Block, proposed_blocks, with_history_blocks
 from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, scorer_name, settings_for, split_of
 from training.intake.user_file import read_user_file
 from training.model.blocks import chosen_blocks, precisions
@@ -162,7 +162,7 @@ def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float)
     rows make no folds without a history either.
     """
     try:
-        return blocks, settings_for(with_blocks(inferred, blocks), label_delay_days)
+        return blocks, settings_for(with_history_blocks(inferred, blocks), label_delay_days)
     except DataError:
         if not blocks or not inferred.fields:
             raise
@@ -185,7 +185,7 @@ def chosen_history(
         return inferred
 
     def declared(chosen: Sequence[str]) -> ScorerDeclaration:
-        declare(with_blocks(inferred, [block for block in blocks if block.name in chosen]))
+        declare(with_history_blocks(inferred, [block for block in blocks if block.name in chosen]))
         return declared_scorer(name, folder / PARAMS)
 
     names = [block.name for block in blocks]
@@ -205,7 +205,7 @@ def chosen_history(
         verdict = "kept" if gain.is_kept else "left out, it gains too little"
         say(f"  {gain.block}: {verdict}, {gain.mean:+.4f} +- {gain.standard_error:.4f} average precision on the folds")
     kept = {gain.block for gain in gains if gain.is_kept}
-    chosen = with_blocks(inferred, [block for block in blocks if block.name in kept])
+    chosen = with_history_blocks(inferred, [block for block in blocks if block.name in kept])
     if not chosen.fields:
         raise StageError(f"no column is left to learn from, and no history of {', '.join(names)} helps")
     declare(chosen)
@@ -320,10 +320,10 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     earlier = check_folder(folder)
     inferred, gaps = inferred_file(data, label, time, label_delay_days)
     blocks = proposed_blocks(inferred, label_delay_days)
-    if not with_blocks(inferred, blocks).fields:
+    if not with_history_blocks(inferred, blocks).fields:
         raise StageError("no column is left to learn from: " + "; ".join(inferred.notices))
     blocks, settings = with_folds(inferred, blocks, label_delay_days)
-    every = with_blocks(inferred, blocks)
+    every = with_history_blocks(inferred, blocks)
     if earlier:
         remove_results(folder, earlier)
     path = folder / "data" / f"{name}.parquet"

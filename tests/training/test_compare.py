@@ -373,6 +373,6 @@ def test_smote_is_left_out_where_it_would_take_long(
     for limit, why in (("SMOTE_CELLS", "it would take too long with"), ("SMOTE_COLUMNS", "neighbours mean little")):
         with monkeypatch.context() as limited:
             limited.setattr(compare, limit, 1)
-            assert compare.possible(VARIANTS, folds, mini_scorer) == without
+            assert compare.possible_variants(VARIANTS, folds, mini_scorer) == without
         assert why in capsys.readouterr().out
-    assert compare.possible(VARIANTS, folds, mini_scorer) == list(VARIANTS)
+    assert compare.possible_variants(VARIANTS, folds, mini_scorer) == list(VARIANTS)

@@ -14,7 +14,7 @@ from training.declaration import declared_scorer
 from training.errors import StageError
 from training.intake import suggested_params
 from training.intake.infer import Inferred
-from training.intake.proposed_history import proposed_blocks, with_blocks
+from training.intake.proposed_history import proposed_blocks, with_history_blocks
 from training.intake.suggested_params import params_text, settings_for
 from training.params import Decision
 from training.try_file import (
@@ -252,7 +252,7 @@ def test_histories_that_help_are_kept(tmp_path: Path, capsys: pytest.CaptureFixt
     bursts(6_000).to_csv(tmp_path / "bursts.csv", index=False)
     inferred, _ = inferred_file(tmp_path / "bursts.csv", "is_fraud", "at", 0.0)
     folder, blocks = tmp_path / "out", proposed_blocks(inferred, 0.0)
-    settings = settings_for(with_blocks(inferred, blocks))
+    settings = settings_for(with_history_blocks(inferred, blocks))
     (folder / "data").mkdir(parents=True)
 
     def declare(chosen: Inferred) -> None:

@@ -30,7 +30,7 @@ from training.data.column_checks import check_field
 from training.data.times import parse_utc_date
 from training.delivery.pointer import update_pointer
 from training.delivery.publish import signature_of
-from training.delivery.store_writer import StoreWriter, as_json, read_current_pointer
+from training.delivery.store_writer import StoreWriter, read_current_pointer, store_json
 from training.errors import DataError, StageError
 
 LIST_NAMES = get_args(ListName)
@@ -97,7 +97,7 @@ class ListStore:
         content = json.dumps(file.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
         signatures = signature_of(lists_statement(content), signing_key) if signing_key else {}
         envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}
-        if (size := len(written := as_json(envelope))) > MAX_LISTS_BYTES:
+        if (size := len(written := store_json(envelope))) > MAX_LISTS_BYTES:
             raise StageError(
                 f"{len(entries):,} entries take {size:,} bytes, but functions read lists of at most "
                 f"{MAX_LISTS_BYTES:,}; remove entries that nobody needs, or let more of them expire"

@@ -20,7 +20,7 @@ from training.delivery.gate_verdict import GateVerdict
 from training.delivery.own_past import with_own_past
 from training.delivery.served_history import missing_past
 from training.delivery.serving import released_scorer
-from training.delivery.store_writer import StoreWriter, as_json, read_current_pointer
+from training.delivery.store_writer import StoreWriter, read_current_pointer, store_json
 from training.errors import StageError
 from training.run.files import BUILD
 from training.run.progress import say
@@ -89,7 +89,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
     # The former pointer is kept before it is replaced, so a crash in between loses no update.
     if before and seen and before.serial not in {pointer.serial for pointer in former}:
         store.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
-    store.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
+    store.exchange_pointer(scorer, store_json(pointer.model_dump(mode="json")), seen)
     return pointer
 
 

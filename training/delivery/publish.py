@@ -15,7 +15,7 @@ from handler.scoring.scorer import load_scorer
 from training.data.times import utc_now
 from training.delivery.documents import release_documents
 from training.delivery.runtime_packages import REQUIREMENTS, read_runtime_packages
-from training.delivery.store_writer import StoreWriter, as_json, read_if_there
+from training.delivery.store_writer import StoreWriter, read_if_there, store_json
 from training.errors import StageError
 from training.run.provenance import origin, person
 
@@ -39,7 +39,7 @@ def publish(store: StoreWriter, folder: Path, signing_key: str = "", requirement
     documents = release_documents(scorer, read_runtime_packages(requirements))
     signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
     if read_if_there(store, f"{key}.json") is None:
-        store.put_new(f"{key}.json", as_json(_note(version, scorer.bundle.manifest["metrics"])))
+        store.put_new(f"{key}.json", store_json(_note(version, scorer.bundle.manifest["metrics"])))
     for ending, content in documents.items():
         if read_if_there(store, f"{key}.{ending}") is None:
             store.put_new(f"{key}.{ending}", content)

@@ -262,7 +262,7 @@ def read_if_there(store: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
     return content
 
 
-def as_json(content: dict[str, Any]) -> bytes:
+def store_json(content: dict[str, Any]) -> bytes:
     """JSON as a store keeps it, indented for people."""
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -127,7 +127,7 @@ def _days(inferred: Inferred) -> float:
     return float(np.ptp(check_time(inferred.rows[inferred.time]).dropna())) / SECONDS_A_DAY
 
 
-def with_blocks(inferred: Inferred, blocks: Sequence[Block]) -> Inferred:
+def with_history_blocks(inferred: Inferred, blocks: Sequence[Block]) -> Inferred:
     """The file with some of its blocks declared, and their keys as fields."""
     if not blocks:
         return inferred

@@ -30,7 +30,7 @@ from handler.web.routes import create_app
 from tests.handler.deployment import BUNDLES, Deployment
 from tests.handler.record_lines import record_lines
 from training.delivery.lists_writer import ListStore
-from training.delivery.store_writer import as_json
+from training.delivery.store_writer import store_json
 from training.errors import StageError
 
 ROUTE = "/api/v1/refund-predict"
@@ -219,10 +219,10 @@ def test_damaged_lists_are_refused_and_the_former_stay(deployment: Deployment, l
     ):
         text = json.dumps(content | change)
         with pytest.raises(ListsError, match=message):
-            parse_lists(as_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), KEY)
+            parse_lists(store_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), KEY)
     text = json.dumps(content)
     with pytest.raises(ListsError, match="PREDICTIONS_KEY is empty; set it to the key that hashed them"):
-        parse_lists(as_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), b"")
+        parse_lists(store_json({"lists": text, "signatures": {}}), "a file", "refund", lists_version(text), (), b"")
 
 
 def signing_key(path: Path) -> tuple[Path, bytes]:

@@ -12,7 +12,7 @@ from training.data.times import check_time
 from training.declaration import declared_scorer
 from training.errors import DataError
 from training.intake.infer import Inferred, infer
-from training.intake.proposed_history import keys_of, proposed_blocks, with_blocks
+from training.intake.proposed_history import keys_of, proposed_blocks, with_history_blocks
 from training.intake.suggested_params import params_text, settings_for
 from training.try_file import with_folds
 
@@ -102,7 +102,7 @@ def test_blocks_become_a_declaration(kept: list[str], entity: str | None, keys: 
     """The written block declares the keys, the history and its ratios; rows are grouped by the first key."""
     inferred = inferred_payments()
     blocks = [block for block in proposed_blocks(inferred, 0) if block.name in kept]
-    chosen = with_blocks(inferred, blocks)
+    chosen = with_history_blocks(inferred, blocks)
     # A merchant is also a category, because most of the 40 have enough rows to be learned.
     assert chosen.fields["card"].type == "key"
     assert chosen.fields["merchant_id"].type == "category"
@@ -120,7 +120,7 @@ def test_blocks_become_a_declaration(kept: list[str], entity: str | None, keys: 
 def test_nothing_kept_changes_nothing() -> None:
     """Without a kept block, the file is unchanged."""
     inferred = inferred_payments()
-    assert with_blocks(inferred, []) is inferred
+    assert with_history_blocks(inferred, []) is inferred
 
 
 def with_fraud_days(*days: tuple[int, int]) -> Inferred:
@@ -135,7 +135,7 @@ def test_folds_are_those_of_the_rows_after_the_warm_up(tmp_path: Path) -> None:
     """Frauds of the warm-up, which the history learns from but no model does, are in no fold."""
     inferred = with_fraud_days((0, 8), (60, 100))
     blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
-    chosen = with_blocks(inferred, blocks)
+    chosen = with_history_blocks(inferred, blocks)
     (tmp_path / "params.yaml").write_text(params_text("pay", "/pay", "pay.csv", chosen, settings))
     scorer = declared_scorer("pay", tmp_path / "params.yaml")
     assert scorer.history
