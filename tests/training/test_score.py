@@ -151,7 +151,7 @@ def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
 
 def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> None:
     """Numbers keep all digits, and missing values become empty cells; a column that no CSV can hold is refused."""
-    assert "column lines as list<element: int32>" in run(rows, tmp_path / "out.csv")[1]
+    assert "the column lines of type list<element: int32>" in run(rows, tmp_path / "out.csv")[1]
     plain = pq.read_table(rows).drop_columns("lines")
     pq.write_table(plain, rows)
     assert run(rows, tmp_path / "out.csv")[0] == 0
