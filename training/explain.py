@@ -190,7 +190,7 @@ def in_words(decision: Explained) -> str:
     if isinstance(control := record.get("control"), dict) and control.get("let_through") is True:
         lines.append(f"  let through anyway, as part of the control group (share {control.get('share')})")
     if "list" in record:
-        lines.append(f"  overruled by a list: {record['list']}")
+        lines.append(f"  decided by a list: {record['list']}")
     sources = {name: record[name] for name in ("gateway_request", "function_request", "trace") if name in record}
     lines += [f"  {name.replace('_', ' ')} {value}" for name, value in sources.items()]
     lines.append(f"  {decision.verdict}{f': {decision.why}' if decision.why else ''}")

@@ -264,7 +264,7 @@ def main() -> None:
         *(BundleError, StoreError, OSError),
         place=f"in {options.output.resolve().parent}",
         chunk_rows="--chunk-rows",
-        hint=", then run the command again; with the same options it resumes from the finished chunks",
+        hint=", then run the command again; it resumes from the finished chunks if no option has changed",
     ):
         max_share = declared_scorer(options.scorer).quarantine.max_share
         result = score_files(options)

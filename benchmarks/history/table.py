@@ -236,7 +236,7 @@ def history_table_table(report: Mapping[str, Any]) -> str:
         ["processor time of a request with three entities and twelve features", f"{number(own['with'])} µs"],
         ["the same without a history", f"{number(own['without'])} µs"],
         [
-            f"requests while the table is silent for {silent['seconds']} s, failed requests",
+            f"requests of a run in which the table is silent for {silent['seconds']} s, failed ones",
             f"{silent['requests']:,}, {silent['failed']}",
         ],
         ["of these requests, how many the history did not answer", f"{silent['unanswered']:,}"],
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own, silent, merchant, loaded = (report[part] for part in ("own", "silence", "merchant", "loading"))
     if merchant["counted"] != merchant["requests"] or loaded["different"] or silent["failed"]:
         raise SystemExit(
-            "events were lost or counted twice, or requests failed while the table was silent; see the table"
+            "events were lost or counted twice, or requests failed before, during or after the silence; see the table"
         )
     few, many = (report["hot"]["unanswered"][str(shards)] for shards in HOT_SHARDS)
     added = own["with"] - own["without"]

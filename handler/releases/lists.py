@@ -170,7 +170,9 @@ def parse_lists(  # noqa: PLR0913, PLR0917 - what is read, and all that is check
             name in signatures and is_signature(lists_statement(content), signatures[name].encode(), public)
             for name, public in signed.items()
         ):
-            raise ListsError(f"{where} is not signed by a trusted key; it needs a valid {' or '.join(signed)}")
+            raise ListsError(
+                f"{where} is not signed by a trusted key; its signatures must include a valid {' or '.join(signed)}"
+            )
         file = ListFile.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]

@@ -96,7 +96,7 @@ class DeclaredField(Frozen):
             )
         if self.type == "audit" and self.required:
             raise ValueError(
-                "an audit field may not be required: callers may not know it, and the model never reads it"
+                "an audit field may not be required: callers need not know it, and the model never reads it"
             )
         if self.private == "hash" and self.type not in STRING_TYPES:
             raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; for a {self.type} it must be omit")

@@ -122,7 +122,7 @@ def test_who_was_let_through_is_told(
     assert "  let through anyway, as part of the control group (share 0.5)\n" in text
     rewrite(workplace, "r1", lambda line: line.update(list="allow"))
     assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
-    assert "  overruled by a list: allow\n" in capsys.readouterr().out
+    assert "  decided by a list: allow\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

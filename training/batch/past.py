@@ -134,11 +134,11 @@ def _complete(
 def _late_text(n_late: int, past: str, as_of: int | None) -> str:
     if not n_late:
         return ""
-    when = f"not later than the events that {past} has for their keys"
+    when = f"not later than the events that {past} has of the same key"
     if as_of is not None:
         when = f"before {iso_text(as_of)}, the as-of time of {past}"
     are = counted(n_late, "row is", "rows are")
-    return f"{are} {when}: they count after all events that it has, and twice if they are among these"
+    return f"{are} {when}; such a row counts after all events of {past}, and twice if it is among them"
 
 
 class ReadRows(NamedTuple):

@@ -300,5 +300,6 @@ def missing_past(scorer: str, served: Contract, offered: Contract) -> str | None
     where = f"{address} has none of its states" if address else "HISTORY= names no served history with its states"
     return (
         f"it has another history than the current version, and {where}; build them with `make history SCORER={scorer} "
-        f"BEFORE=2026-01-31`, and load them with LOAD={address or 'dynamodb://TABLE'}"
+        f"BEFORE=2026-01-31`, and load them with `make history SCORER={scorer} "
+        f"LOAD={address or 'dynamodb://TABLE'}`"
     )

@@ -135,8 +135,8 @@ def test_a_past_is_continued(run: Run, rows: pd.DataFrame, scorer: Scorer, past:
 @pytest.mark.parametrize(
     ("past", "sentence"),
     [
-        (STATES, "rows are before 2025-02-20T00:00:00Z, the as-of time of build/mini/state.parquet: they count after"),
-        ("history.db", "rows are not later than the events that history.db has for their keys: they count after all"),
+        (STATES, "rows are before 2025-02-20T00:00:00Z, the as-of time of build/mini/state.parquet; such a row counts"),
+        ("history.db", "rows are not later than the events that history.db has of the same key; such a row counts"),
     ],
 )
 def test_rows_that_the_past_may_know_are_counted(

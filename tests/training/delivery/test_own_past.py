@@ -156,17 +156,18 @@ def test_a_version_with_another_history_waits_for_its_states(
     offered = declared_scorer("mini").contract
     assert missing_past("mini", served, served) is None
     assert missing_past("mini", offered, offered.model_copy(update={"history": None})) is None
-    remedy = "build them with `make history SCORER=mini BEFORE=2026-01-31`, and load them with LOAD="
+    command = "`make history SCORER=mini "
+    remedy = f"build them with {command}BEFORE=2026-01-31`, and load them with {command}LOAD="
     for before in (served, served.model_copy(update={"history": None})):
         says = "it has another history than the current version, and HISTORY= names no served history with its states; "
-        assert missing_past("mini", before, offered) == f"{says}{remedy}dynamodb://TABLE"
+        assert missing_past("mini", before, offered) == f"{says}{remedy}dynamodb://TABLE`"
     monkeypatch.setenv("HISTORY", address)
     if not address.startswith("dynamodb"):
         with pytest.raises(StageError, match=r"^HISTORY is history.db, which does not exist"):
             missing_past("mini", served, offered)
         SqliteHistory(address, 50).close()
     says = f"it has another history than the current version, and {address} has none of its states; "
-    assert missing_past("mini", served, offered) == f"{says}{remedy}{address}"
+    assert missing_past("mini", served, offered) == f"{says}{remedy}{address}`"
     workplace = Workplace(project, monkeypatch)
     for arguments in (["--before", "2025-02-20"], ["--load", address]):
         states = project / "build" / "mini" / "state.parquet"
@@ -175,7 +176,7 @@ def test_a_version_with_another_history_waits_for_its_states(
             pq.write_table(pq.read_table(states).slice(0, 20), states)
         assert workplace.run(history, "mini", *arguments) is None
     assert missing_past("mini", served, offered) is None
-    assert missing_past("mini", offered, served) == f"{says}{remedy}{address}"
+    assert missing_past("mini", offered, served) == f"{says}{remedy}{address}`"
 
 
 def test_promotion_refuses_a_version_without_its_past(project: Path, folder_store: FolderStoreWriter) -> None:
