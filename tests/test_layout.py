@@ -99,7 +99,7 @@ def test_there_is_no_circle() -> None:
         ("handler.app", "training.errors", ": handler must not import training"),
         ("training.model.fit", "training.train", ", a command"),
         ("training.card", "training.train", ", a command"),
-        ("training.run.files", "training.data.source", ", which is not below it"),
+        ("training.run.files", "training.data.checked_source", ", which is not below it"),
         ("training.model.fit", "training.report.html", ", which is not below it"),
         ("handler.scoring.bundle", "handler.records.record", ", which is not below it"),
     ],

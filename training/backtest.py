@@ -6,7 +6,7 @@
 import argparse
 
 from training.data.catalogue import read_catalogues
-from training.data.entity_history import read_with_past
+from training.data.past_features import read_with_past
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date
 from training.errors import StageError

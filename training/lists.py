@@ -17,8 +17,8 @@ from handler.releases.lists import Entry, hashed_value
 from handler.releases.store import StoreError
 from handler.scoring.contract import Contract
 from handler.settings import SETTINGS
-from training.data.chunks import read_columns
 from training.data.input_files import read_input_files
+from training.data.row_reader import read_columns
 from training.data.times import day_text
 from training.declaration import declared_scorer
 from training.delivery.lists_writer import ListStore, Typed, check_listed, new_entry

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from training.data.checked_source import CheckedChunk, Source, check_source, open_source
 from training.data.input_files import changed_files, read_as
 from training.data.quarantine import QuarantineWriter
 from training.data.set_aside import LinesByKind, joined, sentences
-from training.data.source import CheckedChunk, Source, check_source, open_source
 from training.data.split import UNLEARNED, WINDOWS
 from training.data.window_writer import WindowWriter
 from training.declaration import declared_scorer

@@ -26,8 +26,8 @@ from training.batch.chunk import ScoringJob, score_chunk
 from training.batch.input_columns import columns_by_field, decimals_of, fractions_of, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
-from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputFile, changed_files, read_as, read_input_files
+from training.data.row_reader import chunks_of, n_chunks
 from training.data.set_aside import Lines, LinesByKind, joined, sentences
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle, served_lists

@@ -32,8 +32,8 @@ from typing import Final
 import pyarrow.parquet as pq
 from numpy.random import SeedSequence
 
+from training.intake.synthetic.draws import Drawn
 from training.intake.synthetic.item_catalogue import items
-from training.intake.synthetic.population import Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 

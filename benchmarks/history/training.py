@@ -23,8 +23,8 @@ from benchmarks.history.payments import FRAUD_RATE, N_ENTITIES, ROWS_A_BATCH, sc
 from benchmarks.machine import machine
 from benchmarks.tables import date_of, number, table
 from training.data.entity_fold import fold_rows
-from training.data.entity_history import history_columns
 from training.data.folded_sample import require_equal_to_fold, sampled_places
+from training.data.past_features import history_columns
 from training.data.past_rows import past_rows
 from training.run.files import BUILD
 from training.run.processes import Workers

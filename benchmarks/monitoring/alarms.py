@@ -21,7 +21,7 @@ from benchmarks.monitoring.drifts import drifts
 from benchmarks.monitoring.steady_log import Labelled, labelled_rows
 from benchmarks.tables import SCORERS, date_of, table
 from handler.scoring.fields import SECONDS_A_DAY
-from training.intake.synthetic.population import LATE_PATTERN_DAY
+from training.intake.synthetic.draws import LATE_PATTERN_DAY
 from training.monitoring.dated_model import ScoredRows
 
 # There are enough draws of each drift to tell what is always detected from what is detected by chance.

@@ -26,11 +26,10 @@ from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
-from training.data.entity_history import add_past
+from training.data.past_features import add_past
 from training.data.row_checks import check_rows
 from training.declaration import ScorerDeclaration
-from training.intake.synthetic.draws import DAYS
-from training.intake.synthetic.population import START, Drawn
+from training.intake.synthetic.draws import DAYS, START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.model.chosen import chosen_model, chosen_scorer

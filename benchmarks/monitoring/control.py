@@ -28,7 +28,7 @@ from training.data.catalogue import read_catalogues
 from training.errors import StageError
 from training.evaluation.metrics import average_precision, rank
 from training.evaluation.threshold import threshold_for
-from training.intake.synthetic.population import START
+from training.intake.synthetic.draws import START
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.blocks import measured_performance
 from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
-from training.data.entity_history import read_with_past
+from training.data.past_features import read_with_past
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at, state_of

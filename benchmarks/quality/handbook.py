@@ -15,7 +15,7 @@ from benchmarks.quality.sets import PARAMS, Line, declared_set, window_of
 from benchmarks.tables import table
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
-from training.data.entity_history import history_columns
+from training.data.past_features import history_columns
 from training.data.past_rows import past_rows
 from training.data.window import Positions
 from training.declaration import ScorerDeclaration, declared_scorer

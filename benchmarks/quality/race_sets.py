@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from benchmarks.quality.handbook import FIRST_DAY
 from benchmarks.quality.sets import declared_set, existing, set_path
-from training.data.chunks import read_columns
+from training.data.row_reader import read_columns
 from training.declaration import declared_scorer
 
 # Six and a half weeks of the handbook's days: as many as AutoGluon can learn from within its time limit.

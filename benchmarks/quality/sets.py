@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.command import ROOT
-from training.data.chunks import read_columns
+from training.data.row_reader import read_columns
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
 

@@ -11,7 +11,7 @@ from benchmarks.quality.sets import Line, declared_set, window_of
 from benchmarks.tables import SCORERS, number, table, with_interval
 from training.compare import compare_variants
 from training.data.catalogue import read_catalogues
-from training.data.entity_history import read_with_past
+from training.data.past_features import read_with_past
 from training.data.row_checks import check_rows
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration, declared_scorer

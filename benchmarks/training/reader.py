@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 SIZES = {"rows": (250_000, 1_000), "times": (4, 2), "rounds": (3, 1)}
 _OURS = """
 from pathlib import Path
-from training.data.chunks import chunks_of, read_chunk
+from training.data.row_reader import chunks_of, read_chunk
 from training.data.input_files import read_input_files
 begin = time.process_time()
 parts = read_input_files(Path(path))

@@ -23,7 +23,7 @@ from benchmarks.machine import machine
 from benchmarks.tables import date_of, report, table
 from benchmarks.training.step_times import step_times
 from training.declaration import declared_scorer
-from training.intake.synthetic.population import START
+from training.intake.synthetic.draws import START
 from training.run.files import BUILD, BUNDLES
 
 SCORER = "transaction"

@@ -29,10 +29,10 @@ from benchmarks.variants import write_variant
 from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Scorer, load_scorer
 from tests.training.workplace import Workplace
+from training.data.checked_source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.input_files import InputFile
 from training.data.requests import requests_of
 from training.data.row_checks import check_rows, sample_of
-from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.times import time_is_number
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer

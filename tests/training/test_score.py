@@ -25,9 +25,9 @@ from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
 from training import score
-from training.data.chunks import read_columns
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
+from training.data.row_reader import read_columns
 from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter

@@ -12,13 +12,12 @@ import pytest
 from numpy.random import SeedSequence
 
 from training import synthesize
-from training.data.entity_history import history_columns
+from training.data.past_features import history_columns
 from training.data.past_rows import past_rows
 from training.data.row_checks import check_rows
 from training.declaration import declared_scorer
-from training.intake.synthetic.draws import Integers
+from training.intake.synthetic.draws import LATE_PATTERN_DAY, START, Drawn, Integers, Population
 from training.intake.synthetic.item_catalogue import items
-from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn, Population
 from training.intake.synthetic.refunds import CATEGORIES, CLAIMANTS, draw_refunds
 from training.intake.synthetic.transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
 

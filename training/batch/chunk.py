@@ -19,8 +19,8 @@ from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import EXPLANATIONS, LISTED, answer_rows
 from training.batch.checkpoint import finish_chunk
 from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
-from training.data.chunks import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
 from training.data.input_files import InputFile
+from training.data.row_reader import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
 from training.data.set_aside import kind_of, lines_by_kind
 from training.data.written_keys import with_numbers
 

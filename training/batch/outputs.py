@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, SCORE
-from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
+from training.data.row_reader import Chunk, ChunkRows
 from training.errors import StageError
 from training.run.files import write_whole
 

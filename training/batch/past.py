@@ -18,11 +18,11 @@ from handler.scoring.history import History
 from handler.scoring.times import iso_text
 from training.batch.answers import checked_requests
 from training.batch.chunk import PAST_VALUES, ScoringJob, field_columns, scorer_of
-from training.data.chunks import Chunk, chunks_of, n_chunks, read_chunk
 from training.data.entity_fold import Stored, fold_rows, id_hashes, stored_keys
 from training.data.input_files import InputFile
 from training.data.near_names import near_file
 from training.data.past_rows import Integers, PastRows, past_rows, read_columns
+from training.data.row_reader import Chunk, chunks_of, n_chunks, read_chunk
 from training.data.state_file import StateFile
 from training.errors import StageError, counted
 from training.run.files import write_bytes, write_whole

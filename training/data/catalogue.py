@@ -6,7 +6,7 @@ from typing import cast
 import pandas as pd
 
 from handler.scoring.contract import OTHER
-from training.data.chunks import read_columns
+from training.data.row_reader import read_columns
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted
 

@@ -7,9 +7,9 @@ from typing import Self
 
 import pandas as pd
 
+from training.data.checked_source import CheckedChunk, RereadRows
 from training.data.column_checks import REPEATED
 from training.data.row_checks import REJECTED_COLUMNS, require_few_bad_rows
-from training.data.source import CheckedChunk, RereadRows
 from training.declaration import ScorerDeclaration
 
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from handler.scoring.fields import SECONDS_A_DAY, STRING_TYPES
 from handler.scoring.history import seconds_of
-from training.data.entity_history import history_of_rows, past_schema, with_past
+from training.data.checked_source import CheckedChunk
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
-from training.data.source import CheckedChunk
+from training.data.past_features import history_of_rows, past_schema, with_past
 from training.data.split import FEW_FRAUDS, UNLEARNED, WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration

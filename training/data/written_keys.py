@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 import pyarrow.compute as pc
 
-from training.data.chunks import chunks_of, read_chunk, with_decimal_points
 from training.data.input_files import InputFile
+from training.data.row_reader import chunks_of, read_chunk, with_decimal_points
 
 # Any cell that pandas writes for a column of floats, and the cells that show that a column is one: 17.0, 1e+16.
 _NUMBER = r"^[+-]?(\d+(\.\d+)?(e[+-]\d+)?|inf)$"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import Contract
-from training.data.entity_history import history_columns
+from training.data.past_features import history_columns
 from training.data.state_file import checked_rows
 from training.declaration import ScorerDeclaration
 from training.delivery.contenders import Contender

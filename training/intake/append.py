@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY
-from training.data.chunks import read_columns
 from training.data.column_checks import as_text
 from training.data.dialect import Dialect
 from training.data.input_files import column_names, read_input_files
 from training.data.row_checks import check_rows, declared_columns
+from training.data.row_reader import read_columns
 from training.data.text_files import is_parquet
 from training.data.times import EARLIEST_DATE, check_time, timestamp_text
 from training.declaration import ScorerDeclaration

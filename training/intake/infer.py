@@ -20,7 +20,7 @@ from training.intake.column_types import (
     code_column,
     infer_column,
 )
-from training.intake.dates import time_features, with_ages
+from training.intake.date_fields import time_features, with_ages
 from training.intake.field_names import fitting_name, unique_names
 from training.intake.label_expression import read_label
 from training.intake.quoted_cells import without_quotes

@@ -10,7 +10,7 @@ from handler.scoring.contract import DerivedFeature
 from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import Entity, History, HistoryFeature, Take, seconds_of
 from training.data.times import check_time
-from training.intake.dates import seconds_of_times
+from training.intake.date_fields import seconds_of_times
 from training.intake.field_names import fitting_name
 from training.intake.infer import Inferred
 

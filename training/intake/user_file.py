@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from training.data.chunks import AllRows, read_rows, without_dictionaries
 from training.data.csv_records import BROKEN
 from training.data.input_files import InputFile, read_as, read_input_files
+from training.data.row_reader import AllRows, read_rows, without_dictionaries
 from training.data.set_aside import kind_of, lines_by_kind, sentences
 from training.errors import DataError
 

@@ -19,9 +19,9 @@ from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
 from training.batch.answers import Answers, answer_rows
-from training.data.chunks import read_columns
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
+from training.data.row_reader import read_columns
 
 TYPES = {
     "row_id": pa.string(),

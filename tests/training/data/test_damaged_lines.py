@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from training.data.chunks import chunks_of, read_chunk
 from training.data.input_files import read_input_files
+from training.data.row_reader import chunks_of, read_chunk
 
 NAMES = ["row_id", "amount", "country", "note", "item", "is_fraud"]
 CELLS = st.sampled_from(["", "DE", "12.50", "a, b", 'the "best"', "one\ntwo", "one\n\ntwo, three", '5" pipe', "café"])

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.chunks import read_columns, read_rows
 from training.data.input_files import read_input_files, stem_of, suffix_of
+from training.data.row_reader import read_columns, read_rows
 from training.errors import DataError
 
 

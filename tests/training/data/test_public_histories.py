@@ -16,8 +16,8 @@ from benchmarks.quality.sets import FOLDER
 from handler.scoring.fields import DeclaredField
 from handler.scoring.history import DAY, History, history_of
 from tests.entity_takes import contract_of
-from training.data.entity_history import history_columns
 from training.data.folded_sample import require_equal_to_fold
+from training.data.past_features import history_columns
 from training.data.past_rows import PastRows, Texts
 
 WINDOWS = (1, 7, 30)

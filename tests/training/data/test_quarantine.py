@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from training.data.checked_source import CheckedChunk, RereadRows
 from training.data.quarantine import QuarantineWriter
-from training.data.source import CheckedChunk, RereadRows
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from training.data.source import checked_chunk
+from training.data.checked_source import checked_chunk
 from training.data.window import Window
 from training.data.window_writer import WindowWriter, _InGroups, row_schema
 from training.declaration import ScorerDeclaration

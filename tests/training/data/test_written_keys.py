@@ -15,7 +15,7 @@ from handler.scoring.contract import request_model
 from handler.scoring.times import END_OF_TIMES
 from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
 from training import prepare
-from training.data.source import check_source, open_source
+from training.data.checked_source import check_source, open_source
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.intake.infer import infer
 from training.run.processes import Workers

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from handler.scoring.fields import DeclaredField
-from training.data.chunks import read_columns
 from training.data.row_checks import check_rows, declared_columns
+from training.data.row_reader import read_columns
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.intake.append import UsedError, append_rows

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import load_scorer
-from training.data.chunks import read_columns
 from training.data.requests import requests_of
 from training.data.row_checks import check_rows, declared_columns
+from training.data.row_reader import read_columns
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
 from training.errors import DataError

@@ -9,31 +9,29 @@ from numpy.random import PCG64, Generator, SeedSequence
 from handler.scoring.fields import SECONDS_A_DAY
 from training.intake.synthetic.draws import (
     DAYS,
-    Floats,
-    Integers,
-    draw_amounts,
-    draw_ids,
-    draw_names,
-    happens,
-    keep_to,
-    pick,
-    pick_drifting,
-)
-from training.intake.synthetic.item_catalogue import JUNK, customer_wording, items
-from training.intake.synthetic.population import (
     Arrivals,
     Drawn,
+    Floats,
+    Integers,
     Population,
     Segment,
     Stream,
+    draw_amounts,
     draw_arrivals,
+    draw_ids,
     draw_labels,
+    draw_names,
     draw_quantities,
     earlier_rows,
+    happens,
+    keep_to,
     kept_values,
     of_customer,
+    pick,
+    pick_drifting,
     segment_names,
 )
+from training.intake.synthetic.item_catalogue import JUNK, customer_wording, items
 
 # fmt: off
 # Formatted by hand, because this reads as a table.

@@ -10,33 +10,31 @@ from numpy.random import PCG64, Generator, SeedSequence
 from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR
 from training.intake.synthetic.draws import (
     DAYS,
+    Arrivals,
+    Drawn,
     Floats,
     Integers,
     Mask,
     Names,
-    draw_amounts,
-    draw_ids,
-    draw_names,
-    happens,
-    keep_to,
-    pick,
-    pick_drifting,
-    texts,
-)
-from training.intake.synthetic.population import (
-    Arrivals,
-    Drawn,
     Population,
     Segment,
     Stream,
+    draw_amounts,
     draw_arrivals,
+    draw_ids,
     draw_labels,
+    draw_names,
     draw_quantities,
     earlier_rows,
+    happens,
     is_fraudster,
+    keep_to,
     kept_values,
     of_customer,
+    pick,
+    pick_drifting,
     segment_names,
+    texts,
 )
 
 LATE_CHAIN_DAY: Final = 140

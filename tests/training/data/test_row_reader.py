@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.chunks import frame_of, read_chunk, read_columns
 from training.data.csv_records import parse_records, read_records
 from training.data.dialect import Dialect
 from training.data.input_files import InputFile
+from training.data.row_reader import frame_of, read_chunk, read_columns
 from training.errors import DataError
 
 

@@ -12,7 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
-from training.data.chunks import (
+from training.data.column_checks import REPEATED, as_text
+from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
+from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_few_bad_rows, sample_of
+from training.data.row_reader import (
     Chunk,
     ChunkRows,
     chunks_of,
@@ -22,9 +25,6 @@ from training.data.chunks import (
     read_chunk,
     with_decimal_points,
 )
-from training.data.column_checks import REPEATED, as_text
-from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
-from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_few_bad_rows, sample_of
 from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
 from training.data.times import time_is_number
 from training.data.written_keys import decimal_keys, with_numbers

@@ -11,8 +11,8 @@ from handler.scoring.history import DAY, History
 from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, contract_of, declared_takes
 from training.data import entity_history, folded_sample
 from training.data.entity_fold import fold_rows
-from training.data.entity_history import history_columns
 from training.data.folded_sample import require_equal_to_fold, sampled_places
+from training.data.past_features import history_columns
 from training.data.past_rows import PastRows, Texts
 from training.errors import DataError
 from training.params import Compute

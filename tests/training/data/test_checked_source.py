@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.source import CheckedChunk, Source, check_source, open_source, read_checked
+from training.data.checked_source import CheckedChunk, Source, check_source, open_source, read_checked
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Workers

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from handler.scoring.entity_state import PRIOR_EVENTS, hash_of
 from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import DAY, LARGEST_MEASURE, Entity, History, HistoryFeature, scale_of, seconds_of
+from training.data.checked_source import read_checked
 from training.data.folded_sample import require_equal_to_fold
 from training.data.past_rows import Codes, Integers, PastRows, past_rows
-from training.data.source import read_checked
 from training.data.split import window_bounds
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
