@@ -6,7 +6,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from handler.scoring.bundle import FILES, MANIFEST, content_version, manifest_bytes, to_json
+from handler.scoring.bundle import FILES, MANIFEST, bundle_version, manifest_bytes, to_json
 from handler.scoring.calibration import log_odds_to_probability
 from training.package import build_bundle
 
@@ -52,7 +52,7 @@ def write_variant(
 def rewrite_manifest(folder: Path, **changes: Any) -> str:  # noqa: ANN401 - keys of the manifest
     """Change keys of a bundle's manifest, and its version to match; returns that version."""
     manifest = {**json.loads((folder / MANIFEST).read_bytes()), **changes}
-    manifest["version"] = content_version(manifest)
+    manifest["version"] = bundle_version(manifest)
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
     return str(manifest["version"])
 

@@ -11,7 +11,7 @@ import pytest
 
 from handler.app import handler
 from training.delivery.artifact import MAX_BYTES, Artifact, faults, read_artifact
-from training.delivery.ask_golden import ask_all, event_of, probability_of
+from training.delivery.ask_golden import ask_all, golden_event, probability_of
 from training.delivery.emulation import EMULATED, own_architecture
 from training.delivery.template import RefusedParameterError, deployed
 from training.deploy_check import aligned, checked, golden_answers, made
@@ -109,7 +109,7 @@ def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, off: 
 
 def test_an_event_is_one_that_the_handler_takes() -> None:
     """A request that breaks the contract gets the contract's answer, not the guard's."""
-    assert handler(event_of("/predict", {}), None)["statusCode"] == 422
+    assert handler(golden_event("/predict", {}), None)["statusCode"] == 422
 
 
 def test_the_built_artifact_answers_alone(built_template: Path) -> None:

@@ -23,9 +23,9 @@ from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.monitoring.log import NO_ID, REPEATED, Prediction, UnusableError, prediction_of
 from training.monitoring.log_files import read_lines
-from training.monitoring.log_lines import PREDICTIONS, broken, merged, read_records
+from training.monitoring.log_lines import PREDICTIONS, broken, merged_kinds, read_records
 from training.run.command import one_line_errors
-from training.run.files import BUILD, rounded, write_json, write_whole
+from training.run.files import BUILD, rounded_floats, write_json, write_whole
 
 FEWEST = 20
 SHOWN = 10
@@ -73,7 +73,7 @@ def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
         pairs.setdefault(versions, []).append(_row(prediction, shadow))
     rows = pairs.pop(latest[1], [])
     counts["records of former pairs of versions"] = sum(map(len, pairs.values()))
-    left_out = {name: count for name, count in merged(counts).items() if count}
+    left_out = {name: count for name, count in merged_kinds(counts).items() if count}
     if len(rows) < FEWEST:
         raise DataError(
             f"the log holds {counted(len(rows), 'request')} of {scorer} that its latest champion and shadow both "
@@ -173,7 +173,7 @@ def _groups(column: pd.Series) -> dict[str, Any]:
     return {str(label): np.flatnonzero(labels == label) for label in labels.unique()}
 
 
-def draw(shadowed: ShadowPairs) -> Figure:
+def agreement_figure(shadowed: ShadowPairs) -> Figure:
     """The champion's log-odds against the shadow's, one dot per prediction, different decisions in colour."""
     rows = shadowed.rows
     ours, theirs = (
@@ -225,11 +225,11 @@ def main() -> None:
         parser.error("SCORER= must name a scorer of params.yaml")
     with one_line_errors("agreement", OSError):
         shadowed = read_shadow_pairs(read_lines(options.log), options.scorer)
-    report = rounded(agreement(shadowed))
+    report = rounded_floats(agreement(shadowed))
     target = BUILD / "agreement" / f"{options.scorer}.json"
     write_json(target, report)
     with mpl.rc_context({"svg.fonttype": "none"}):
-        write_whole(target.with_suffix(".svg"), lambda path: draw(shadowed).savefig(path, format="svg"))
+        write_whole(target.with_suffix(".svg"), lambda path: agreement_figure(shadowed).savefig(path, format="svg"))
     print(_table(report))  # noqa: T201 - the command's answer
     print(f"{target}, {target.with_suffix('.svg')}")  # noqa: T201 - as above
 

@@ -6,7 +6,7 @@
 import argparse
 
 from training.data.catalogue import read_catalogues
-from training.data.past_features import read_with_past
+from training.data.past_features import read_with_past_features
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date
 from training.errors import StageError
@@ -14,7 +14,7 @@ from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import dated_declaration
 from training.monitoring.replay import Replay, replay_report
 from training.report.backtest_page import backtest_page
-from training.report.backtest_report import policy_lines, week_table
+from training.report.backtest_report import backtest_lines, week_table
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
 
@@ -30,7 +30,7 @@ def replay_of(name: str, *, since: float | None, every: int, days: float | None)
             f"split.weight of {name} is {scorer.split.weight}, but a backtest counts each row once; remove it, and use "
             "rows that each stand for one request and have a label"
         )
-    rows = read_with_past(scorer)
+    rows = read_with_past_features(scorer)
     start = float(split_by_time(rows, scorer)["test"][scorer.time].min()) if since is None else since
     return Replay(
         rows, dated_declaration(scorer, days) if days else scorer, parameters, read_catalogues(scorer), start, every
@@ -62,7 +62,7 @@ def main() -> None:
     write_json(folder / "backtest.json", report.content())
     write_table(folder / "backtest.csv", week_table(report))
     write_text(folder / "backtest.html", backtest_page(report))
-    print(policy_lines(report))  # noqa: T201 - the command's answer
+    print(backtest_lines(report))  # noqa: T201 - the command's answer
     print(folder / "backtest.html")  # noqa: T201 - as above
 
 

@@ -17,7 +17,7 @@ from training.evaluation.cost import declared_money
 from training.evaluation.intervals import entity_groups
 from training.evaluation.threshold import beyond_capacity, decided, operating_points, overstated_confidence
 from training.model.chosen import chosen_model, chosen_scorer
-from training.model.distributions import score_baseline, score_scale
+from training.model.distributions import score_distribution, score_scale
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, matrix_margins, pipeline_of
 from training.model.folds import declared_positions, out_of_time_margins
@@ -84,7 +84,7 @@ def main(name: str) -> None:
         "calibration": calibration,
         "decision": decision,
         "operating_points": operating_points(probability, label, threshold, blocked_from),
-        "score": score_baseline(probability, label, threshold, blocked_from)
+        "score": score_distribution(probability, label, threshold, blocked_from)
         | ({"scale": score_scale(probability, label)} if scorer.decision.score else {}),
     }
     report = window_report(values[scorer.time], label)

@@ -25,7 +25,7 @@ from training.evaluation.intervals import draw_weights, interval, is_within_stan
 from training.evaluation.metrics import Ranking, average_precision, rank, recall_at_fpr
 from training.model.chosen import ChosenResampling
 from training.model.early_stopping import FoldFits, cut, fit_fold
-from training.model.folds import Fold, resampled, training_folds
+from training.model.folds import Fold, later_half, resampled_fold, training_folds
 from training.model.resampling import variant_name
 from training.params import Resampling
 from training.run.command import run
@@ -74,12 +74,7 @@ class VariantScores:
 
 def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> Any:  # noqa: ANN401 - xgboost has no types
     """Fit the declared and default parameters on a fold whose training rows the variant has rebalanced."""
-    return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
-
-
-def later_half(fold: Fold) -> slice:
-    """The later half of a fold's validation block."""
-    return slice(len(fold.validate_label) // 2, None)
+    return fit_fold(resampled_fold(fold, scorer, variant), scorer, scorer.model, variant)
 
 
 def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
@@ -125,7 +120,7 @@ def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, 
     }
 
 
-def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
+def chosen_variant(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
     """The declared variant's name; with `auto` the simplest one within a standard error of the best (Breiman 1984)."""
     if scorer.resampling.method != "auto":
         return variant_name(scorer.resampling)
@@ -222,7 +217,7 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:
     """The name of the chosen resampling variant, the choice itself, and a report comparing all variants with it."""
     fits = fit_variants(folds, scorer)
-    chosen = chosen_name(fits, scorer)
+    chosen = chosen_variant(fits, scorer)
     resampling, fit = fits[chosen]
     return (
         chosen,

@@ -21,7 +21,7 @@ from training.evaluation.segments import Decisions, segment_table
 from training.model.fit import margins, matrix_margins
 from training.run.command import run
 from training.run.engine import workers_of
-from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
+from training.run.files import BUILD, REPORTS, rounded_floats, write_json, write_table
 from training.run.progress import say
 
 # The metrics that are also measured as if the history did not answer, and the suffix of their names.
@@ -107,7 +107,7 @@ def main(name: str) -> None:
         write_table(report / f"{table}.csv", content)
     write_json(report / "metrics.json", counts | metrics)
     write_json(report / "intervals.json", intervals)
-    say(json.dumps(rounded(counts | metrics), indent=1))
+    say(json.dumps(rounded_floats(counts | metrics), indent=1))
 
 
 if __name__ == "__main__":

@@ -28,11 +28,10 @@ from training.data.state_file import (
     STATES,
     StateFile,
     StoredState,
-    build_states,
     declared_history,
-    midnight_of,
+    write_state_file,
 )
-from training.data.times import day_text
+from training.data.times import day_text, midnight_of
 from training.declaration import declared_scorer
 from training.delivery.served_history import BATCH, existing_file, is_table, opened_file, opened_table
 from training.errors import StageError, counted
@@ -60,7 +59,7 @@ def build(name: str, before: str) -> str:
     scorer, path = declared_scorer(name), BUILD / name / STATES
     midnight = midnight_of(before) if before else None
     with workers_of(scorer.compute) as workers:
-        built = build_states(path, name, scorer, midnight, workers)
+        built = write_state_file(path, name, scorer, midnight, workers)
     keys = " and ".join(f"{counted(number, 'key')} of {entity}" for entity, number in built.n_keys.items())
     forgotten = f", {counted(built.n_forgotten, 'key')} forgotten by then" if built.n_forgotten else ""
     return (

@@ -23,7 +23,7 @@ from training.data.state_file import StateFile, declared_history
 from training.declaration import declared_scorer
 from training.errors import DataError, StageError, counted
 from training.monitoring.log_files import read_lines
-from training.monitoring.log_lines import merged
+from training.monitoring.log_lines import merged_kinds
 from training.monitoring.past_log import Exchange, PastLog, exchange_of, keyed_state, read_past_log
 from training.monitoring.past_replay import CAUSES, UNKNOWN, Compared, KeyReplay, checked_feature
 from training.run.command import one_line_errors
@@ -99,7 +99,7 @@ def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) 
 
 def left_out(log: PastLog) -> str:
     """How many lines of a log were not compared, by kind."""
-    return ", ".join(f"{kind}: {number:,}" for kind, number in merged(log.counts).items() if number)
+    return ", ".join(f"{kind}: {number:,}" for kind, number in merged_kinds(log.counts).items() if number)
 
 
 def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]) -> str:

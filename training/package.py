@@ -4,41 +4,39 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
-from tqdm import tqdm
 
-from handler.history.sqlite import SqliteHistory
-from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
+from handler.scoring.bundle import FILES, FORMAT, MANIFEST, bundle_version, load_bundle, manifest_bytes, to_json
 from handler.scoring.contract import OTHER, Contract
 from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, UNLEARNED_TYPES, DeclaredField
 from handler.scoring.scorer import CONTRIBUTION_DIGITS, Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
-from training.data.entity_fold import fold_rows
-from training.data.requests import as_request, as_sent
-from training.data.state_file import checked_rows
+from training.data.requests import as_request
 from training.data.window import Window
-from training.declaration import ScorerDeclaration, declared_scorer, read_declarations
-from training.errors import StageError
-from training.evaluation.calibration import calibrated
-from training.model.fit import margins
+from training.declaration import declared_scorer, read_declarations
+from training.delivery.parity import check_parity, completed_requests, history_before
 from training.run.command import run
-from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder, rounded
-from training.run.processes import Workers
+from training.run.files import (
+    BUILD,
+    BUNDLES,
+    JUDGED,
+    REFIT,
+    REPORTS,
+    read_table,
+    read_text_table,
+    replace_folder,
+    rounded_floats,
+)
 from training.run.progress import say
 from training.run.provenance import libraries
 
-if TYPE_CHECKING:
-    from handler.scoring.past import RequestPast
-
-TOLERANCE = 1e-6
 N_GOLDEN = 20
 GOLDEN_DIGITS = 12
 # From 2025-01-01 in steps of 29 hours: twenty steps visit most hours of the day and all days of the week.
@@ -128,69 +126,11 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
     return [min(max(value, field.lowest), field.highest) for value in percentiles]
 
 
-def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
-    scorer: Scorer,
-    pipeline: Any,  # noqa: ANN401 - imblearn has no types
-    calibration: dict[str, float],
-    rows: pd.DataFrame,
-    requests: Iterable[BaseModel] | None = None,
-    *,
-    first: int = 0,
-) -> float:
-    """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
-
-    Each row passes through JSON, the contract, the features and the C library as a request does. `requests` are the
-    rows as requests; by default they have no past. `first` is how many rows of the window come before these. Raises
-    StageError, with the worst row, if the difference exceeds TOLERANCE.
-    """
-    expected = calibrated(margins(pipeline, rows), calibration).tolist()
-    worst, place, worst_request = 0.0, 0, None
-    shown = tqdm(requests or as_sent(scorer, rows), total=len(rows), desc="parity", unit="rows", disable=None)
-    for number, (sent, probability) in enumerate(zip(shown, expected, strict=True)):
-        difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(sent))) - probability)
-        if difference > worst or worst_request is None:
-            worst, place, worst_request = difference, number, sent
-    if worst > TOLERANCE:
-        # The message ends up in logs, which must not show whom a row is about: its position is enough to find it.
-        names = {*scorer.contract.keys, *filter(None, (scorer.contract.id,))}
-        request = worst_request.model_dump(by_alias=True, exclude_unset=True, exclude=names) if worst_request else {}
-        raise StageError(
-            f"the function's probability differs from the pipeline's by {worst:.3g} for row {first + place:,} of the "
-            f"test window, counted from 0: {request}"
-        )
-    return worst
-
-
-def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: str) -> Iterator[BaseModel]:
-    """Each row as the function completes it from the history, which then learns the row and its label.
-
-    The fold itself hides labels that were not known yet.
-    """
-    past = cast("RequestPast", scorer.past)
-    for request, is_fraud in zip(as_sent(scorer, rows), rows[label].tolist(), strict=True):
-        events = past.events(request)
-        if past.complete(request, history.exchange([events])[0]):
-            raise StageError("the history did not answer while it was checked")
-        if is_fraud:
-            history.add_frauds([events])
-        yield request
-
-
-def history_before(name: str, contract: Contract, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
-    """A history of all rows before the test window, folded by the function's own code."""
-    history = SqliteHistory(":memory:", 1_000)
-    every = checked_rows(rows, name, contract, declared)
-    n_before = np.searchsorted(every.seconds, Window(rows / "test.parquet").column(declared.time)[0])
-    for folded in fold_rows(every.at(np.arange(n_before)), contract, Workers(declared.compute), scorer=name):
-        history.put(zip(folded.keys, folded.states, folded.expires, strict=True))
-    return history
-
-
 def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, Any]) -> None:
     """Write a bundle's files into a folder, with a manifest of their hashes and the version computed from them."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     manifest = {"format": FORMAT, **described, "files": hashes}
-    manifest["version"] = content_version(manifest)
+    manifest["version"] = bundle_version(manifest)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
@@ -218,7 +158,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
     if contract.history:
         # Without weights: a history counts each row once, however many requests it stands for.
         label = Window(built / "rows" / "train.parquet").column(declared.label)
-        usual = rounded(int(label.sum()) / len(label))
+        usual = rounded_floats(int(label.sum()) / len(label))
         learned = contract.history.learned(declared.split.label_delay_days, usual)
         contract = contract.model_copy(update={"history": learned})
     described = {
@@ -234,7 +174,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         "libraries": libraries(),
     }
     contents = {file: (source / file).read_bytes() for file in FILES if file != "golden.json"}
-    catalogue = read_texts(built / "catalogue.csv")
+    catalogue = read_text_table(built / "catalogue.csv")
     reference = json.loads(contents["reference.json"])
     requests = golden_requests(contract, reference, catalogue)
     pasts = golden_pasts(contract, reference, len(requests)) if contract.history else [{}] * len(requests)
@@ -261,7 +201,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
                     pipeline,
                     fitted["calibration"],
                     rows,
-                    recalled(timeless, history, rows, declared.label) if history else None,
+                    completed_requests(timeless, history, rows, declared.label) if history else None,
                     first=first,
                 )
                 for rows, first in zip(frames, np.cumsum([0, *window.sizes[:-1]]).tolist(), strict=True)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from training.data.checked_source import CheckedChunk, Source, check_source, open_source
 from training.data.input_files import changed_files, read_as
 from training.data.quarantine import QuarantineWriter
-from training.data.set_aside import LinesByKind, joined, sentences
+from training.data.set_aside import LinesByKind, joined_lines, set_aside_sentences
 from training.data.split import UNLEARNED, WINDOWS
 from training.data.window_writer import WindowWriter
 from training.declaration import declared_scorer
@@ -33,8 +33,8 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
         for chunk in chunks:
             writer.add(chunk)
             quarantine.add(chunk)
-            lines = joined((lines, chunk.lines))
-        for text in filter(None, (read_as(source.parts), *sentences(lines, n_files=len(source.parts)))):
+            lines = joined_lines((lines, chunk.lines))
+        for text in filter(None, (read_as(source.parts), *set_aside_sentences(lines, n_files=len(source.parts)))):
             say(f"{scorer.data}: {text}")
         for reread in source.rows_at(writer.repeated()) if writer.n_chunks > 1 and scorer.id else ():
             quarantine.add_repeated(reread, cast("str", scorer.id))

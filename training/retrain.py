@@ -45,7 +45,7 @@ LOCK_HELD = "Unable to acquire lock"
 DVC_LOCK = Path(".dvc/tmp/lock")
 
 
-def dvc(*arguments: str) -> str:
+def dvc_output(*arguments: str) -> str:
     """The output of a DVC command; raises StageError with DVC's own message if it fails."""
     end = monotonic() + LOCK_SECONDS
     while (done := _run_dvc(*arguments, capture_output=True)).returncode:
@@ -88,7 +88,7 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
     path = Path(scorer.data)
     for stale in path.parent.glob(f".{path.name}.*"):
         stale.unlink()  # left by a retraining that was killed
-    if json.loads(dvc("status", "--json", str(DATA))):
+    if json.loads(dvc_output("status", "--json", str(DATA))):
         raise StageError(
             f"data/ differs from the version that {DATA} names; restore that with `dvc checkout {DATA}`, or keep the "
             f"changes with `dvc commit {DATA}`"
@@ -107,7 +107,7 @@ def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
         rejected = appended.quarantined.set_axis(appended.quarantined.index + 1, axis="index")
         write_whole(path, partial(rejected.to_csv, index_label="rejected_row"))
         say(f"{len(appended.quarantined):,} rows break the contract and are left out; they are in {path}")
-    dvc("add", "data")
+    dvc_output("add", "data")
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def undone_on_failure() -> Iterator[None]:
         if LOCK not in before:
             LOCK.unlink(missing_ok=True)
         try:
-            dvc("checkout", "--force")
+            dvc_output("checkout", "--force")
             say(f"data/, {DATA}, {LOCK} and the reports were restored")
         except StageError as error:
             say(

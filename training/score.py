@@ -23,12 +23,12 @@ from handler.settings import SETTINGS
 from training.batch.answers import LISTED, decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, score_chunk
-from training.batch.input_columns import columns_by_field, decimals_of, fractions_of, unread_text
+from training.batch.input_columns import columns_by_field, decimal_columns, fraction_columns, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
 from training.data.input_files import InputFile, changed_files, read_as, read_input_files
 from training.data.row_reader import chunks_of, n_chunks
-from training.data.set_aside import Lines, LinesByKind, joined, sentences
+from training.data.set_aside import Lines, LinesByKind, joined_lines, set_aside_sentences
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle, served_lists
 from training.delivery.store_writer import open_store_writer
@@ -118,8 +118,8 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         if not options.past:
             say(f"without PAST nothing is known of what happened before {options.input}")
     with run_folder(output, state, bundle) as run:
-        fractions = fractions_of(parts, columns, scorer.contract)
-        decimals = decimals_of(parts, columns, scorer.contract, options.chunk_rows)
+        fractions = fraction_columns(parts, columns, scorer.contract)
+        decimals = decimal_columns(parts, columns, scorer.contract, options.chunk_rows)
         # Rows without a time get the one at which the run began, when the state was written: the same if it is resumed.
         now = (run / STATE).stat().st_mtime
         job = ScoringJob(
@@ -144,7 +144,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         move_to_targets(run, targets, output)
         discard(output)
     reasons = sum((Counter(chunk["because"]) for chunk in counts.values()), Counter[str]())
-    lines = joined({kind: Lines(*first) for kind, first in chunk["lines"].items()} for chunk in counts.values())
+    lines = joined_lines({kind: Lines(*first) for kind, first in chunk["lines"].items()} for chunk in counts.values())
     seconds = perf_counter() - begin
     return ScoreResult(
         **totals, reasons=reasons, version=scorer.version, lines=lines, n_resumed=n_resumed, seconds=seconds
@@ -219,7 +219,7 @@ def summary(options: ScoreOptions, result: ScoreResult) -> str:
     ]
     if result.rejected:
         lines += [f"  {reason}: {count:,}" for reason, count in result.reasons.most_common(10)]
-        lines += [f"  {text}" for text in sentences(result.lines, n_files=2 if options.input.is_dir() else 1)]
+        lines += [f"  {text}" for text in set_aside_sentences(result.lines, n_files=2 if options.input.is_dir() else 1)]
         lines += [f"  all rejected rows, with their reasons: {rejected_path(options.output)}"]
     return "\n".join(lines)
 

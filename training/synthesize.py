@@ -40,7 +40,7 @@ from training.intake.synthetic.transactions import draw_transactions
 SEED: Final = 20_250_707
 
 
-def write_rows(drawn: Drawn, path: Path) -> None:
+def write_synthetic_rows(drawn: Drawn, path: Path) -> None:
     """Write the rows as Parquet without metadata of this machine.
 
     Compressed with Zstandard at a fixed level, because Snappy's bytes depend on the processor's CRC instruction.
@@ -70,8 +70,8 @@ def synthesize(out: Path, *, n_transactions: int = 300_000, n_refunds: int = 120
     shutil.rmtree(partial, ignore_errors=True)  # left behind by a run that was killed
     partial.mkdir(parents=True)
     for_transactions, for_refunds = SeedSequence(SEED).spawn(2)
-    write_rows(draw_transactions(n_transactions, for_transactions), partial / "transactions.parquet")
-    write_rows(draw_refunds(n_refunds, for_refunds), partial / "refunds.parquet")
+    write_synthetic_rows(draw_transactions(n_transactions, for_transactions), partial / "transactions.parquet")
+    write_synthetic_rows(draw_refunds(n_refunds, for_refunds), partial / "refunds.parquet")
     write_catalogue(partial / "item_catalogue.csv")
     partial.rename(out)
 

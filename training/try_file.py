@@ -30,7 +30,7 @@ from training.intake.label_times import check_label_times
 from training.intake.proposed_history import Block, proposed_blocks, with_history_blocks
 from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, scorer_name, settings_for, split_of
 from training.intake.user_file import read_user_file
-from training.model.blocks import chosen_blocks, precisions
+from training.model.blocks import block_precisions, chosen_blocks
 from training.model.folds import training_folds
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, read_table, write_text, write_whole
@@ -199,7 +199,7 @@ def chosen_history(
     chance = np.array([fold.validate_label.mean() for fold in folds])
     gains = chosen_blocks(
         names,
-        lambda chosen: precisions(folds, every, declared(chosen)) if chosen or inferred.fields else chance,
+        lambda chosen: block_precisions(folds, every, declared(chosen)) if chosen or inferred.fields else chance,
     )
     for gain in gains:
         verdict = "kept" if gain.is_kept else "left out, it gains too little"
@@ -212,7 +212,7 @@ def chosen_history(
     return chosen
 
 
-def headline(name: str, folder: Path) -> str:
+def headline_metrics(name: str, folder: Path) -> str:
     """The headline metrics of the test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
     intervals = json.loads((folder / REPORTS / name / "intervals.json").read_text())
@@ -361,7 +361,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     warnings = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
     for warning in dict.fromkeys(warnings):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
-    say(headline(name, folder))
+    say(headline_metrics(name, folder))
     say(operating_points(name, folder))
     say(contents(name, folder))
 

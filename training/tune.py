@@ -18,7 +18,7 @@ from training.model.early_stopping import fit_folds
 from training.model.folds import Fold, resample_folds, training_folds
 from training.params import TUNED, Model
 from training.run.command import run
-from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
+from training.run.files import BUILD, REPORTS, rounded_floats, write_json, write_table, write_text
 from training.run.progress import progress, say
 
 Suggest = Callable[[optuna.Trial], int | float]
@@ -50,7 +50,7 @@ class Trial:
     @property
     def mean(self) -> float:
         """The mean over the folds, rounded as it is reported, so that the search is the same on every processor."""
-        return float(rounded(float(np.mean(self.folds))))
+        return float(rounded_floats(float(np.mean(self.folds))))
 
 
 def trial_of(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration, *, is_reference: bool = False) -> Trial:

@@ -26,7 +26,7 @@ from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
-from training.data.past_features import add_past
+from training.data.past_features import add_past_features
 from training.data.row_checks import check_rows
 from training.declaration import ScorerDeclaration
 from training.intake.synthetic.draws import DAYS, START, Drawn
@@ -90,7 +90,7 @@ def history(name: str, scorer: ScorerDeclaration, n_rows: int, more: int = MORE)
     # The ids of another seed may be the same; they are not needed here.
     without_id = scorer.model_copy(update={"id": None})
     clean = check_rows(rows, without_id).clean.sort_values(scorer.time, kind="stable", ignore_index=True)
-    return add_past(clean, scorer)
+    return add_past_features(clean, scorer)
 
 
 def replayed(

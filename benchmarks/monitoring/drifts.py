@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from benchmarks.monitoring.steady_log import Labelled
 from training.monitoring.dated_model import ScoredRows
-from training.run.files import BUILD, read_texts
+from training.run.files import BUILD, read_text_table
 
 SEED = 11
 
@@ -31,5 +31,5 @@ def _is_of_one_category(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Whether each row has a particular chain, or an item of a particular category."""
     if "chain" in rows:
         return rows["chain"] == "TRON"
-    catalogue = read_texts(ROOT / BUILD / "refund" / "catalogue.csv")
+    catalogue = read_text_table(ROOT / BUILD / "refund" / "catalogue.csv")
     return rows["item"].isin(catalogue["name"][catalogue["category"] == "Electronics"])

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
-from training.data.past_features import read_with_past
+from training.data.past_features import read_with_past_features
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at, state_of
@@ -69,7 +69,7 @@ def labelled_rows(name: str, every: int = 1) -> Labelled:
     """One in `every` rows from MODEL_DAY on, and the model that a retraining on that day would have produced."""
     declared = chosen_scorer(name, ROOT)
     with chdir(ROOT):
-        rows = read_with_past(declared)
+        rows = read_with_past_features(declared)
         catalogue = read_catalogues(declared)
     seconds, is_fraud = rows[declared.time], rows[declared.label] == 1
     began = float(seconds.iloc[0])

@@ -11,7 +11,7 @@ from benchmarks.quality.sets import Line, declared_set, window_of
 from benchmarks.tables import SCORERS, number, table, with_interval
 from training.compare import compare_variants
 from training.data.catalogue import read_catalogues
-from training.data.past_features import read_with_past
+from training.data.past_features import read_with_past_features
 from training.data.row_checks import check_rows
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -51,7 +51,7 @@ def checked_set(name: str, one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame
     """
     if name in SCORERS:
         scorer = declared_scorer(name, ROOT / "params.yaml")
-        rows = read_with_past(scorer)
+        rows = read_with_past_features(scorer)
         return scorer, rows[(rows[scorer.label] == 1) | (rows.index % one_in == 0)].reset_index(drop=True)
     scorer, rows = declared_set(name, one_in)
     clean = check_rows(rows, scorer).clean

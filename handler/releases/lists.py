@@ -127,7 +127,7 @@ def hashed_value(field: str, value: str, key: bytes) -> str:
     return hmac.digest(key, f"list\0{field}\0{value}".encode(), "sha256").hex()[:HASH_DIGITS]
 
 
-def fingerprint(key: bytes) -> str:
+def key_fingerprint(key: bytes) -> str:
     """The hash by which a file of lists identifies the key."""
     return hashed_value("", "fingerprint", key)
 
@@ -189,6 +189,6 @@ def parse_lists(  # noqa: PLR0913, PLR0917 - what is read, and all that is check
         raise ListsError(
             f"{where}: its values are hashed, but PREDICTIONS_KEY is empty; set it to the key that hashed them"
         )
-    if file.fingerprint != fingerprint(key):
+    if file.fingerprint != key_fingerprint(key):
         raise ListsError(f"{where}: its values were hashed with another PREDICTIONS_KEY")
     return file

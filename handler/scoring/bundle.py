@@ -82,7 +82,7 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     return to_json(manifest, indent=1)
 
 
-def content_version(manifest: Mapping[str, Any]) -> str:
+def bundle_version(manifest: Mapping[str, Any]) -> str:
     """The version of a manifest: 12 hexadecimal digits of its content's hash, equal for equal content."""
     content = {key: value for key, value in manifest.items() if key != "version"}
     return hashlib.sha256(to_json(content)).hexdigest()[:12]
@@ -146,7 +146,7 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
         names = ", ".join(sorted(manifest["files"]))
         raise BundleError(f"{where} names the files {names}; a bundle has exactly {', '.join(FILES)}")
     try:
-        version, canonical = content_version(manifest), manifest_bytes(manifest)
+        version, canonical = bundle_version(manifest), manifest_bytes(manifest)
     except ValueError as error:
         raise BundleError(f"{where} is damaged: it has a value that JSON does not allow ({error})") from error
     if version != manifest["version"] or canonical != content:

@@ -26,7 +26,7 @@ def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
     return addressed
 
 
-def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def auditor_answers(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The answers, whose reasons cover all features, without sentences: only what can be computed again is left."""
     return [
         {

@@ -14,7 +14,7 @@ from benchmarks.variants import write_variant
 from handler.records.record import Recorder
 from handler.releases.shadow import Shadow
 from handler.scoring.scorer import Answered, Scorer, load_scorer
-from training.agreement import agreement, draw, main, read_shadow_pairs
+from training.agreement import agreement, agreement_figure, main, read_shadow_pairs
 from training.data.requests import requests_of
 from training.errors import DataError
 
@@ -160,7 +160,7 @@ def test_repeated_predictions_are_compared_once(lines: list[bytes]) -> None:
 
 def test_figure_has_a_dot_for_each_prediction(lines: list[bytes]) -> None:
     """The figure has a dot for each prediction, in two colours."""
-    (axes,) = draw(read_shadow_pairs(lines, "mini")).axes
+    (axes,) = agreement_figure(read_shadow_pairs(lines, "mini")).axes
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
 

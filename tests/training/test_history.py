@@ -29,13 +29,13 @@ from handler.scoring.times import END_OF_TIMES
 from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
 from training import prepare
-from training.data import entity_history
-from training.data.requests import as_sent
+from training.data import past_features
+from training.data.requests import sent_requests
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
+from training.delivery.parity import check_parity
 from training.errors import DataError, StageError
 from training.evaluation.metrics import average_precision, rank
-from training.package import check_parity
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000
@@ -91,7 +91,7 @@ def test_the_card_knows_what_is_left_without_the_history(remembered: Path, score
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet")
     timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
-    probability = np.array([timeless.score(request).probability for request in as_sent(timeless, rows)])
+    probability = np.array([timeless.score(request).probability for request in sent_requests(timeless, rows)])
     precision = average_precision(*rank(probability, rows["is_fraud"].to_numpy()).counts())
     assert metrics["average_precision_without_history"] == pytest.approx(precision, abs=1e-6)
     assert metrics["average_precision_without_history"] < metrics["average_precision"]
@@ -105,13 +105,13 @@ def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: p
     (project / "params.yaml").write_text(REMEMBERED_PARAMS)
     remembered_rows().to_parquet(project / "data" / "rows.parquet", index=False)
     monkeypatch.chdir(project)
-    sound = entity_history.history_columns
+    sound = past_features.history_columns
 
     def unsound(*arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - those of the original
         columns = sound(*arguments)
         return columns | {"idle": columns["idle"] + 1}
 
-    monkeypatch.setattr(entity_history, "history_columns", unsound)
+    monkeypatch.setattr(past_features, "history_columns", unsound)
     with pytest.raises(DataError, match=r"history\.features\.idle of row .* but the function would compute "):
         prepare.main("mini")
     monkeypatch.undo()
@@ -533,7 +533,7 @@ def test_a_failed_check_names_nobody(scorer: Scorer, remembered: Path) -> None:
     """The error has the row's number and the model's inputs, but no key and no id."""
     rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet").head(50)
     pipeline = joblib.load(remembered / "build" / "mini" / "pipeline.joblib")
-    requests = list(as_sent(Scorer(scorer.bundle, clock=lambda: END_OF_TIMES), rows))
+    requests = list(sent_requests(Scorer(scorer.bundle, clock=lambda: END_OF_TIMES), rows))
     with pytest.raises(StageError, match=r"for row 7,0[0-4]\d of the test window") as refusal:
         check_parity(scorer, pipeline, {"slope": 1.0, "intercept": 9.0}, rows, requests, first=7_000)
     assert "'amountUsd': " in str(refusal.value)

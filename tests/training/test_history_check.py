@@ -21,7 +21,7 @@ from handler.scoring.scorer import Scorer
 from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS, RunRemembered, split_at
 from training import history, history_check
-from training.data.state_file import midnight_of
+from training.data.times import midnight_of
 
 KEY = "a key"
 DAY_TEXT = "2025-02-20"

@@ -27,7 +27,7 @@ from handler.scoring.scorer import Scorer
 from handler.web.routes import create_app
 from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, RunRemembered, split_at
 from training import history
-from training.data.state_file import midnight_of
+from training.data.times import midnight_of
 from training.data.window import GIVEN
 
 STATES = Path("build", "mini", "state.parquet")

@@ -30,7 +30,7 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
 from training.evaluation.calibration import calibrated
 from training.model.bins import binned
-from training.model.distributions import score_baseline
+from training.model.distributions import score_distribution
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import OUTCOME_COLUMNS
 from training.monitoring.log import Log
@@ -118,7 +118,7 @@ def pool(
     shown = [[scorer.display(index, float(value)) for value in vectors[:, index]] for index in range(len(described))]
     label = rows["is_fraud"].to_numpy(dtype=np.int8)
     probability = calibrated(margin, scorer.bundle.manifest["calibration"])
-    score = score_baseline(probability, label, scorer.threshold)
+    score = score_distribution(probability, label, scorer.threshold)
     baseline = {**scorer.bundle.baseline, "features": described, "score": score}
     return Pool(
         Scorer(replace(scorer.bundle, baseline=baseline)),

@@ -17,9 +17,10 @@ from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
 from training.data.requests import requests_of
 from training.data.split import WINDOWS
+from training.delivery.parity import check_parity
 from training.errors import StageError
 from training.model.distributions import describe
-from training.package import build_bundle, check_parity, golden_requests
+from training.package import build_bundle, golden_requests
 
 Frame = pd.DataFrame
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)

@@ -14,7 +14,7 @@ from training import package, refit
 from training.declaration import declared_scorer
 from training.model.chosen import chosen_model
 from training.model.fit import fit_pipeline, margins
-from training.run.files import read_texts
+from training.run.files import read_text_table
 
 BUILT, BUNDLE = Path("build", "mini"), Path("build", "bundles", "mini")
 
@@ -50,7 +50,9 @@ def test_the_model_that_ships_learns_the_calibration_window(project: Path) -> No
     train[900:].to_parquet(BUILT / "rows" / "calibrate.parquet", index=False)
     rows = pd.concat([train, pd.read_parquet(BUILT / "rows" / "test.parquet")], ignore_index=True)
     refit.main("mini")
-    by_hand = fit_pipeline(declared_scorer("mini"), chosen_model("mini"), read_texts(BUILT / "catalogue.csv"), rows)
+    by_hand = fit_pipeline(
+        declared_scorer("mini"), chosen_model("mini"), read_text_table(BUILT / "catalogue.csv"), rows
+    )
     fitted = joblib.load(BUILT / "refit" / "pipeline.joblib")
     assert margins(fitted, rows).tolist() == margins(by_hand, rows).tolist()
     assert json.loads((BUILT / "refit" / "window.json").read_text())["rows"] == len(rows) == 1_500
@@ -63,7 +65,7 @@ def test_the_model_that_ships_learns_the_test_window(trained: Path, project: Pat
     refit.main("mini")
     windows = [pd.read_parquet(BUILT / "rows" / f"{window}.parquet") for window in ("train", "test")]
     rows = pd.concat(windows, ignore_index=True)
-    catalogue = read_texts(BUILT / "catalogue.csv")
+    catalogue = read_text_table(BUILT / "catalogue.csv")
     by_hand = fit_pipeline(declared_scorer("mini"), chosen_model("mini"), catalogue, rows)
     fitted = joblib.load(BUILT / "refit" / "pipeline.joblib")
     assert margins(fitted, rows).tolist() == margins(by_hand, rows).tolist()

@@ -196,7 +196,7 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """DVC's own words are shown, and if another DVC process keeps the lock for some seconds, its id."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"^`dvc status data\.dvc` failed: you are not inside of a DVC repository"):
-        retrain.dvc("status", "data.dvc")
+        retrain.dvc_output("status", "data.dvc")
     monkeypatch.setattr(retrain, "LOCK_SECONDS", 0)
     process = os.getpid()
     with (
@@ -204,8 +204,8 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         repo.lock,
         pytest.raises(StageError, match=rf"^another DVC process \(PID {process}\) is running here"),
     ):
-        retrain.dvc("status")
-    assert retrain.dvc("status", "--json") == "{}\n"
+        retrain.dvc_output("status")
+    assert retrain.dvc_output("status", "--json") == "{}\n"
 
 
 @pytest.mark.usefixtures("working_folder")

@@ -24,7 +24,7 @@ from training.try_file import (
     check_folder,
     chosen_history,
     data_warnings,
-    headline,
+    headline_metrics,
     inferred_file,
     main,
     operating_points,
@@ -99,7 +99,7 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     write(folder / "metrics.json", json.dumps({"rows": 400, "frauds": 24} | dict.fromkeys(HEADLINE, 0.5)))
     write(folder / "intervals.json", json.dumps(dict.fromkeys(HEADLINE, (0.4, 0.6))))
-    lines = headline("shop", tmp_path).splitlines()
+    lines = headline_metrics("shop", tmp_path).splitlines()
     assert lines[0] == "400 later rows with 24 frauds, unseen in training and calibration:"
     assert lines[1].split() == ["roc_auc", "0.500", "(95", "%:", "0.400", "to", "0.600)"]
     assert len(lines) == 1 + len(HEADLINE)

@@ -19,7 +19,7 @@ from training.model.early_stopping import fit_folds
 from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import TUNED, Model, Resampling, Tuning
-from training.run.files import rounded
+from training.run.files import rounded_floats
 from training.tune import (
     SPACE,
     Trial,
@@ -263,7 +263,7 @@ def test_stage_writes_a_model_that_is_whole(trained: Path, reported: Read, mini_
     assert tuned.pinned == set(Model.model_fields)
     for name in mini_scorer.model.pinned:
         assert getattr(tuned, name) == getattr(mini_scorer.model, name)
-    assert reported("tuning.json")["model"] == rounded(tuned.model_dump())
+    assert reported("tuning.json")["model"] == rounded_floats(tuned.model_dump())
 
 
 def test_stage_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:

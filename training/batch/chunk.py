@@ -18,7 +18,7 @@ from handler.scoring.fields import NUMERIC_TYPES
 from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import EXPLANATIONS, LISTED, answer_rows
 from training.batch.checkpoint import finish_chunk
-from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
+from training.batch.outputs import output_schema, write_arrow, write_csv, write_rejected
 from training.data.input_files import InputFile
 from training.data.row_reader import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
 from training.data.set_aside import kind_of, lines_by_kind
@@ -66,7 +66,7 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | Non
     fields = field_columns(rows.table, part, job, scorer.contract)
     past = None if first is None else _past_of(job.run, scorer.contract, first, len(fields))
     answers = answer_rows(scorer, fields, explain=job.explain, now=job.now, past=past, lists=job.lists)
-    scored = _scored(rows.table, answers.answered, scored_schema(part.schema, job.further))
+    scored = _scored(rows.table, answers.answered, output_schema(part.schema, job.further))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
     if rejected or rows.broken:

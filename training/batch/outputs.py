@@ -92,7 +92,7 @@ def _require_columns(part: InputFile, target: Path, further: Sequence[str]) -> N
                 )
 
 
-def scored_schema(schema: pa.Schema, further: Sequence[str]) -> pa.Schema:
+def output_schema(schema: pa.Schema, further: Sequence[str]) -> pa.Schema:
     """The input's columns, then those of every run's answers, then the further ones of this run."""
     for name, kind in (*_TYPES.items(), *((name, pa.int16() if name == SCORE else pa.string()) for name in further)):
         schema = schema.append(pa.field(name, kind))
@@ -155,9 +155,9 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
 def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], further: Sequence[str]) -> Path:
     """Join the chunks with these names to the whole file of a part, still in the run's folder, and return its path.
 
-    `further` is that of `scored_schema`.
+    `further` is that of `output_schema`.
     """
-    chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, further)
+    chunks, schema = [run / f"{name}.rows" for name in names], output_schema(part.schema, further)
     joined = _joined(run, target)
     join = _join_csv if target.suffix.lower() == ".csv" else _join_parquet
     write_whole(joined, partial(join, chunks, schema), durable=True)

@@ -21,7 +21,7 @@ from training.batch.chunk import PAST_VALUES, ScoringJob, field_columns, scorer_
 from training.data.entity_fold import Stored, fold_rows, id_hashes, stored_keys
 from training.data.input_files import InputFile
 from training.data.near_names import near_file
-from training.data.past_rows import Integers, PastRows, past_rows, read_columns
+from training.data.past_rows import Integers, PastRows, past_row_columns, past_rows
 from training.data.row_reader import Chunk, chunks_of, n_chunks, read_chunk
 from training.data.state_file import StateFile
 from training.errors import StageError, counted
@@ -160,7 +160,7 @@ def read_past(chunk: Chunk, part: InputFile, job: ScoringJob) -> ReadRows:
     contract = scorer.contract
     history: History = contract.history  # type: ignore[assignment]  # only scorers with one come here
     requests, _ = checked_requests(field_columns(rows.table, part, job, contract), contract, job.now)
-    texts, numbers = read_columns(history)
+    texts, numbers = past_row_columns(history)
     columns: dict[str, pa.Array] = {str(contract.time): pa.array(requests[contract.time], pa.float64())}
     columns |= {name: pa.array(requests[name], pa.string(), from_pandas=True).dictionary_encode() for name in texts}
     columns |= {name: pa.array(requests[name].to_numpy(np.float64)) for name in numbers}

@@ -25,7 +25,7 @@ from training.data.row_reader import (
     read_chunk,
     with_decimal_points,
 )
-from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
+from training.data.set_aside import LinesByKind, joined_lines, kind_of, lines_by_kind, set_aside_sentences
 from training.data.times import time_is_number
 from training.data.written_keys import decimal_keys, with_numbers
 from training.declaration import ScorerDeclaration
@@ -160,7 +160,7 @@ def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
     """
     source = open_source(scorer)
     chunks = list(check_source(source, Workers(scorer.compute, 1)))
-    for text in sentences(joined(chunk.lines for chunk in chunks), n_files=len(source.parts)):
+    for text in set_aside_sentences(joined_lines(chunk.lines for chunk in chunks), n_files=len(source.parts)):
         say(f"{scorer.data}: {text}")
     clean = pd.concat([chunk.clean for chunk in chunks])
     counts = sum((chunk.counts for chunk in chunks), Counter[str]())

@@ -49,7 +49,7 @@ class BrokenRecord(NamedTuple):
     reason: str
 
 
-def read_records(
+def read_csv_records(
     lines: Iterable[bytes], delimiter: str = ",", width: int | None = None, n_before: int = 0
 ) -> Iterator[CsvRecord]:
     """The records in lines of UTF-8; blank lines are skipped.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from training.data.csv_records import CsvRecord, read_records, split_cells
+from training.data.csv_records import CsvRecord, read_csv_records, split_cells
 from training.data.dialect import DELIMITERS, Dialect
 from training.data.text_files import Packing, open_lines
 from training.errors import DataError
@@ -64,7 +64,7 @@ def find_dialect(path: Path, packing: Packing, encoding: str) -> Dialect | None:
 
 
 def _table(head: list[bytes], delimiter: str, n_before: int) -> _Table | None:
-    records = list(islice(read_records(head, delimiter, None, n_before), SAMPLE + 1))
+    records = list(islice(read_csv_records(head, delimiter, None, n_before), SAMPLE + 1))
     if not records:
         return None
     is_padded = _is_padded(records, delimiter)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from training.data.dialect import Dialect
 from training.data.dialect_detection import find_dialect
 from training.data.near_names import near_file, near_text
-from training.data.text_files import BUFFER_BYTES, is_parquet, packing_of, survey
+from training.data.text_files import BUFFER_BYTES, is_parquet, survey, text_packing
 from training.errors import DataError
 from training.run.files import sha256_of
 
@@ -130,7 +130,7 @@ def _require_kind(path: Path, what: str) -> None:
         return
     with readable(path):
         if path.stat().st_size and not is_parquet(path):
-            packing_of(path)
+            text_packing(path)
     raise DataError(
         f"{what} is not {KINDS}; every file of an input must be read: rename it if it is one of these, or remove it"
     )
@@ -178,7 +178,7 @@ def _read_parquet(path: Path) -> InputFile:
 
 
 def _read_text(path: Path) -> InputFile:
-    packing = packing_of(path)
+    packing = text_packing(path)
     surveyed = survey(path, packing)
     dialect = find_dialect(path, packing, surveyed.encoding)
     if dialect is None:

@@ -22,7 +22,7 @@ from training.data.past_rows import Codes, Integers, PastRows, past_rows
 from training.data.split import window_bounds
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
-from training.run.files import rounded
+from training.run.files import rounded_floats
 from training.run.matrix import Floats
 from training.run.progress import progress
 
@@ -92,7 +92,9 @@ def history_of_rows(
     rows = past_rows(batches, scorer.history, scorer.time, scorer.label)
     first, last = np.searchsorted(rows.seconds, learned)
     label = rows.label[first:last]
-    history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))
+    history = scorer.history.learned(
+        scorer.split.label_delay_days, rounded_floats(int(label.sum()) / max(len(label), 1))
+    )
     columns = history_columns(rows, history, scorer.fields)
     require_equal_to_fold(rows, scorer.model_copy(update={"history": history}), columns, scorer.seed)
     for number, entity in enumerate(history.entities):
@@ -102,7 +104,7 @@ def history_of_rows(
     return columns
 
 
-def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
+def add_past_features(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
     """Checked rows in order of time with the features of their past; the same rows if no history is declared."""
     if not scorer.history:
         return rows
@@ -111,21 +113,21 @@ def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
     seconds = rows[scorer.time].to_numpy()
     _, end = window_bounds(seconds, scorer.split)["train"]
     past = history_of_rows([batch], scorer, (seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY, end))
-    return with_past(batch, past, 0).to_pandas()
+    return with_past_features(batch, past, 0).to_pandas()
 
 
-def read_with_past(scorer: ScorerDeclaration) -> pd.DataFrame:
+def read_with_past_features(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The checked rows of a scorer's file, in order of time, with the features of their past."""
-    return add_past(read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True), scorer)
+    return add_past_features(read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True), scorer)
 
 
 def past_schema(scorer: ScorerDeclaration) -> pa.Schema:
-    """The columns that `with_past` adds."""
+    """The columns that `with_past_features` adds."""
     features = scorer.history.features if scorer.history else ()
     return pa.schema([(f"{name}{GIVEN}" if name in scorer.fields else name, pa.float64()) for name in features])
 
 
-def with_past(batch: pa.RecordBatch, past: Mapping[str, Floats], first: int) -> pa.RecordBatch:
+def with_past_features(batch: pa.RecordBatch, past: Mapping[str, Floats], first: int) -> pa.RecordBatch:
     """Rows with the features of their past, which fill in the missing values of a field of the same name.
 
     What such a field held before is kept in a column of its own, as a caller would send it. `first` is the position of

@@ -114,7 +114,7 @@ def past_rows(
     ids: Integers | None = None,
 ) -> PastRows:
     """What a history reads of rows, which must be in order of time; without `label` no row is a fraud."""
-    texts, numbers = read_columns(history)
+    texts, numbers = past_row_columns(history)
     chunks: dict[str, list[pa.Array]] = {name: [] for name in filter(None, (time, label, *texts, *numbers))}
     for batch in batches:
         for name, parts in chunks.items():
@@ -131,7 +131,7 @@ def past_rows(
     return PastRows(joined[time], labels, texts_of, {name: joined[name] for name in numbers}, ids)
 
 
-def read_columns(history: History) -> tuple[list[str], list[str]]:
+def past_row_columns(history: History) -> tuple[list[str], list[str]]:
     """The columns of texts and of numbers that a history reads."""
     texts = [key for entity in history.entities.values() for key in entity.keys]
     texts += [str(f.field) for f in history.features.values() if f.take in {"distinct", "seen"}]

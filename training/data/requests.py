@@ -91,7 +91,7 @@ def parsed_requests(rows: pd.DataFrame, contract: Contract, model: type[BaseMode
         yield parsed
 
 
-def as_sent(scorer: "Scorer", rows: pd.DataFrame) -> Iterator[BaseModel]:
+def sent_requests(scorer: "Scorer", rows: pd.DataFrame) -> Iterator[BaseModel]:
     """Each row as the function parses it from JSON."""
     for request in requests_of(rows, scorer.contract):
         yield scorer.request_model.model_validate_json(json.dumps(request))

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
-from training.data.csv_records import CsvRecord, parse_records, read_records
+from training.data.csv_records import CsvRecord, parse_records, read_csv_records
 from training.data.dialect import Dialect
 from training.data.input_files import InputFile, read_input_files, readable, require_columns
 from training.data.set_aside import Line
@@ -84,7 +84,9 @@ def _contents(part: InputFile, chunk_rows: int, columns: Sequence[str] | None) -
         return
     with open_lines(part.path, Packing(part.dialect.packing, part.dialect.member), part.dialect.encoding) as lines:
         n_before = part.dialect.n_before
-        records = read_records(islice(lines, n_before, None), part.dialect.delimiter, part.dialect.n_cells, n_before)
+        records = read_csv_records(
+            islice(lines, n_before, None), part.dialect.delimiter, part.dialect.n_cells, n_before
+        )
         yield from map(list, batched(records, chunk_rows, strict=False))
 
 

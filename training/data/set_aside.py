@@ -48,7 +48,7 @@ def lines_by_kind(lines: Iterable[Line]) -> LinesByKind:
     return counted
 
 
-def joined(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
+def joined_lines(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
     """The lines of several chunks, in order, counted by kind."""
     counted: LinesByKind = {}
     for part in parts:
@@ -58,7 +58,7 @@ def joined(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
     return counted
 
 
-def sentences(lines: Mapping[str, Lines], *, n_files: int = 1) -> list[str]:
+def set_aside_sentences(lines: Mapping[str, Lines], *, n_files: int = 1) -> list[str]:
     """One sentence for each kind of line."""
     texts = []
     for kind, (n, file, number, reason) in lines.items():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from handler.scoring.contract import Contract
 from handler.scoring.history import DAY, History, seconds_of
 from handler.scoring.past import KEY_BYTES, RequestPast
 from training.data.entity_fold import fold_rows, id_hashes
-from training.data.past_rows import PastRows, past_rows, read_columns
+from training.data.past_rows import PastRows, past_row_columns, past_rows
 from training.data.split import UNLEARNED, WINDOWS
 from training.data.times import day_text, timestamp_text
 from training.data.window import GIVEN
@@ -49,21 +48,8 @@ def declared_history(name: str, contract: Contract) -> History:
     return contract.history
 
 
-def midnight_of(text: str) -> int:
-    """Midnight UTC at the start of a day, in seconds since 1970; raises StageError if the text is not a day.
-
-    >>> midnight_of("1970-01-03") // DAY
-    2
-    """
-    try:
-        day = date.fromisoformat(text)
-    except ValueError as error:
-        raise StageError(f"BEFORE is {text!r}; it must be a day, such as 2026-01-31") from error
-    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-
-
 class Built(NamedTuple):
-    """What `build_states` wrote."""
+    """What `write_state_file` wrote."""
 
     n_rows: int
     n_keys: dict[str, int]
@@ -73,14 +59,14 @@ class Built(NamedTuple):
     n_bytes: int
 
 
-def build_states(path: Path, name: str, scorer: ScorerDeclaration, before: int | None, workers: Workers) -> Built:
+def write_state_file(path: Path, name: str, scorer: ScorerDeclaration, before: int | None, workers: Workers) -> Built:
     """Write the states after the checked rows or, with `before`, after those earlier than that midnight.
 
     The labels of all these rows count. Raises StageError if there are no such rows.
     """
     contract = scorer.contract
     history = declared_history(name, contract)
-    rows = checked_rows(BUILD / name / "rows", name, contract, scorer)
+    rows = checked_past_rows(BUILD / name / "rows", name, contract, scorer)
     as_of, n_rows = _as_of(rows, history, before)
     rows = rows.at(np.arange(n_rows))
     n_keys, n_forgotten = dict.fromkeys(history.entities, 0), 0
@@ -123,11 +109,11 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
     return before, n_rows
 
 
-def checked_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
+def checked_past_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
     """The parts of all checked rows that a scorer's history reads, in order of time; `name` is the scorer's name."""
-    history: History = contract.history  # type: ignore[assignment]  # `build_states` has checked it
+    history: History = contract.history  # type: ignore[assignment]  # `write_state_file` has checked it
     past = RequestPast(name, contract, history)
-    texts, numbers = read_columns(history)
+    texts, numbers = past_row_columns(history)
     tables, hashes = [], []
     for path in (folder / f"{window}.parquet" for window in (*WINDOWS, UNLEARNED)):
         if not path.exists():
@@ -161,7 +147,7 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
 
 
 class StateFile:
-    """A file of states, as `build_states` wrote it."""
+    """A file of states, as `write_state_file` wrote it."""
 
     def __init__(self, path: Path, name: str, contract: Contract) -> None:
         """Read the file's metadata; raises StageError if it is absent, damaged or of another scorer or history."""

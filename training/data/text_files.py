@@ -76,7 +76,7 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(PARQUET)) == PARQUET
 
 
-def packing_of(path: Path) -> Packing:
+def text_packing(path: Path) -> Packing:
     """How a file is compressed, by its first bytes; raises DataError if it holds no text."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -86,7 +86,7 @@ def packing_of(path: Path) -> Packing:
     elif head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         packing = Packing("zip", _member(path))
     if packing.kind:
-        with unpacked(path, packing) as file:
+        with unpacked_text(path, packing) as file:
             head = file.read(HEAD_BYTES)
     _require_text(path, head, packing)
     return packing
@@ -150,7 +150,7 @@ def _encoding_by_head(head: bytes) -> str:
 
 
 @contextmanager
-def unpacked(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
+def unpacked_text(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed."""
     if packing.kind == "gzip":
         with gzip.open(path) as file:
@@ -169,7 +169,7 @@ def open_lines(path: Path, packing: Packing, encoding: str) -> Iterator[Iterator
 
     What cannot be decoded becomes bytes that are not UTF-8, so that its line is reported as broken.
     """
-    with unpacked(path, packing) as file:
+    with unpacked_text(path, packing) as file:
         if encoding == "utf-8":
             yield _without_mark(file)
             return
@@ -195,7 +195,7 @@ def survey(path: Path, packing: Packing) -> Survey:
     """
     digest, n_lines, last, rest, head = hashlib.sha256(), 0, b"\n", b"", b""
     lines = _LineEncodings()
-    with unpacked(path, packing) as file:
+    with unpacked_text(path, packing) as file:
         while block := file.read(BUFFER_BYTES):
             head = head or block[:HEAD_BYTES]
             if not packing.kind:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_seconds
-from training.errors import DataError
+from training.errors import DataError, StageError
 
 # A time outside the years 1900 to 2100 is a stand-in for a missing one (0001-01-01, 9999-12-31), or in another unit.
 FIRST_DATE, END_OF_DATES = (
@@ -116,6 +116,19 @@ def day_text(seconds: float) -> str:
     '1970-01-01'
     """
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def midnight_of(text: str) -> int:
+    """Midnight UTC at the start of a day, in seconds since 1970; raises StageError if the text is not a day.
+
+    >>> midnight_of("1970-01-03") // DAY
+    2
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise StageError(f"BEFORE is {text!r}; it must be a day, such as 2026-01-31") from error
+    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def text_timestamp(text: str) -> float:

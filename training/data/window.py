@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import StageError
-from training.run.files import BUILD, read_texts
+from training.run.files import BUILD, read_text_table
 from training.run.matrix import Positions
 
 if TYPE_CHECKING:
@@ -148,6 +148,6 @@ class Window:
 def read_training(scorer: "ScorerDeclaration", name: str, *later: str) -> tuple[Window, pd.DataFrame]:
     """A scorer's training window, together with any `later` ones, and its catalogue, as the stages wrote them."""
     folder = BUILD / name
-    catalogue = read_texts(folder / "catalogue.csv")
+    catalogue = read_text_table(folder / "catalogue.csv")
     paths = (folder / "rows" / f"{window}.parquet" for window in ("train", *later))
     return Window(*paths, weight=scorer.split.weight), catalogue

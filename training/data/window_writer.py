@@ -15,7 +15,7 @@ from handler.scoring.history import seconds_of
 from training.data.checked_source import CheckedChunk
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
-from training.data.past_features import history_of_rows, past_schema, with_past
+from training.data.past_features import history_of_rows, past_schema, with_past_features
 from training.data.split import FEW_FRAUDS, UNLEARNED, WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
@@ -34,7 +34,7 @@ class WindowWriter:
     def __init__(self, folder: Path, scorer: ScorerDeclaration) -> None:
         """Use a folder for the files."""
         self._folder, self._scorer = folder, scorer
-        self._schema = row_schema(scorer)
+        self._schema = window_schema(scorer)
         self._rows = RowFile(folder / "checked", self._schema)
         self._ids = RowFile(folder / "ids", pa.schema([("id", pa.string())]))
         self._left_out = np.empty(0, np.int64)
@@ -102,7 +102,7 @@ class WindowWriter:
         files = {name: _InGroups(self._folder / f"{name}.parquet", schema, self._scorer) for name in names}
         n_before = 0
         for rows in batches:
-            batch = with_past(rows, past, n_before)
+            batch = with_past_features(rows, past, n_before)
             n_before += len(rows)
             seconds = batch.column(self._scorer.time).to_numpy()
             is_learned = np.zeros(len(batch), dtype=bool)
@@ -155,7 +155,7 @@ class _InGroups:
         self._writer.close()
 
 
-def row_schema(scorer: ScorerDeclaration) -> pa.Schema:
+def window_schema(scorer: ScorerDeclaration) -> pa.Schema:
     """The columns of checked rows."""
     kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
     kinds |= dict.fromkeys(filter(None, (scorer.split.weight, scorer.time)), pa.float64())

@@ -17,7 +17,7 @@ CONTEXT = SimpleNamespace(function_version="1")
 TOLERANCE = 1e-9  # as in handler/scoring/scorer.py: exp() depends on the platform
 
 
-def event_of(route: str, request: object) -> dict[str, Any]:
+def golden_event(route: str, request: object) -> dict[str, Any]:
     """The request as an HTTP API of API Gateway sends it (payload format 2.0)."""
     host = "artifact.execute-api.local"
     http = {"method": "POST", "path": route, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "check"}
@@ -54,7 +54,7 @@ def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[li
         if "past" in case:
             continue
         off.append(1.0)
-        response = handler(event_of(route, case["request"]), CONTEXT)
+        response = handler(golden_event(route, case["request"]), CONTEXT)
         if response["statusCode"] != 200:  # noqa: PLR2004 - HTTP's own number
             wrong.append(f"{bundle.name}: golden request {number} is answered with {response['statusCode']}")
             continue

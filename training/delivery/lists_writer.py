@@ -17,8 +17,8 @@ from handler.releases.lists import (
     ListFile,
     ListName,
     ListsError,
-    fingerprint,
     hashed_value,
+    key_fingerprint,
     lists_key,
     lists_statement,
     lists_version,
@@ -93,7 +93,9 @@ class ListStore:
     def _put(self, entries: tuple[Entry, ...], signing_key: str) -> str:
         pointer, _ = read_current_pointer(self.store, self.scorer)
         serial = pointer.serial + 1 if pointer else 1
-        file = ListFile(format=1, scorer=self.scorer, serial=serial, fingerprint=fingerprint(self.key), entries=entries)
+        file = ListFile(
+            format=1, scorer=self.scorer, serial=serial, fingerprint=key_fingerprint(self.key), entries=entries
+        )
         content = json.dumps(file.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
         signatures = signature_of(lists_statement(content), signing_key) if signing_key else {}
         envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from handler.scoring.contract import Contract
 from training.data.past_features import history_columns
-from training.data.state_file import checked_rows
+from training.data.state_file import checked_past_rows
 from training.declaration import ScorerDeclaration
 from training.delivery.contenders import Contender
 from training.errors import StageError
@@ -40,7 +40,7 @@ def with_own_past(
     if contract.history is None:
         return replace(contender, past=pd.DataFrame(index=range(len(window))))
     try:
-        every = checked_rows(path.parent, contender.scorer.bundle.scorer, contract, declared)
+        every = checked_past_rows(path.parent, contender.scorer.bundle.scorer, contract, declared)
     except StageError as error:
         raise StageError(_refusal(contender, path, str(error))) from error
     # The test window has the latest rows of all, in the same order.

@@ -22,7 +22,7 @@ from training.intake.column_types import (
 )
 from training.intake.date_fields import time_features, with_ages
 from training.intake.field_names import fitting_name, unique_names
-from training.intake.label_expression import read_label
+from training.intake.label_expression import read_label_expression
 from training.intake.quoted_cells import without_quotes
 from training.intake.repeated_rows import repeated_rows
 from training.intake.time_column import read_timestamps
@@ -65,7 +65,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     if label == time:
         raise DataError(f"LABEL and TIME are both {time}; they must be two columns")
     rows, quoted = without_quotes(rows)
-    is_fraud, label_columns, notices = read_label(rows, label)
+    is_fraud, label_columns, notices = read_label_expression(rows, label)
     rows, is_fraud = rows[is_fraud.notna()], is_fraud.dropna()
     is_repeated, repeat_notices = repeated_rows(rows, label_columns, time)
     rows, is_fraud = rows[~is_repeated], is_fraud[~is_repeated]

@@ -74,7 +74,7 @@ class Comparison:
     """Which rows hold nothing, say that the label is not known yet, or hold something that is not a label."""
 
 
-def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], list[str]]:
+def read_label_expression(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], list[str]]:
     """Whether each row is a fraud (boolean, NA where that is unknown), the columns that decide it, and notices.
 
     Raises DataError if `label` is neither a column of 0 and 1 nor a comparison, or if it has only one class.

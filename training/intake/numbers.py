@@ -138,7 +138,7 @@ def _read_distinct(texts: pa.Array, counts: np.ndarray) -> tuple[np.ndarray, Cou
 
     `counts` says how often each occurs. Whether a point or a comma separates thousands is decided by all of them.
     """
-    bare = normalised(texts)
+    bare = normalised_texts(texts)
     for pattern, plain in ((_DASHES, "-"), (_APOSTROPHES, "'"), (_SPACES, " ")):
         bare = pc.replace_substring_regex(bare, pattern, plain)
     bare = pc.utf8_trim_whitespace(bare)
@@ -224,7 +224,7 @@ def number_text(number: float) -> str:
     return f"{number:.0f}" if abs(number) < LARGEST_WHOLE and number % 1 == 0 else f"{number:.10g}"
 
 
-def normalised(texts: pa.Array) -> pa.Array:
+def normalised_texts(texts: pa.Array) -> pa.Array:
     """Texts in Unicode's form NFKC: all kinds of spaces and digits are plain ones, accents are one letter."""
     is_plain = pc.string_is_ascii(texts)
     if pc.all(is_plain, min_count=0).as_py():

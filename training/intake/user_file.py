@@ -9,7 +9,7 @@ import pyarrow as pa
 from training.data.csv_records import BROKEN
 from training.data.input_files import InputFile, read_as, read_input_files
 from training.data.row_reader import AllRows, read_rows, without_dictionaries
-from training.data.set_aside import kind_of, lines_by_kind, sentences
+from training.data.set_aside import kind_of, lines_by_kind, set_aside_sentences
 from training.errors import DataError
 
 MAX_BROKEN_SHARE = 0.01
@@ -36,7 +36,7 @@ def read_user_file(path: Path) -> UserFile:
         _require_several_columns(part)
     rows = read_rows(parts)
     _require_few_broken(path, rows)
-    notices = list(filter(None, [read_as(parts)])) + sentences(lines_by_kind(rows.lines), n_files=len(parts))
+    notices = list(filter(None, [read_as(parts)])) + set_aside_sentences(lines_by_kind(rows.lines), n_files=len(parts))
     frame = without_dictionaries(rows.table).to_pandas(use_threads=False)
     return UserFile(frame.set_axis(_names(rows.table), axis="columns"), bool(dialects), notices)
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.times import iso_dates
 from training.errors import DataError
-from training.intake.numbers import normalised
+from training.intake.numbers import normalised_texts
 
 # The first letters of the months in English, German, French, Spanish, Italian, Portuguese, Dutch,
 # Swedish, Hungarian and Polish, without accents.
@@ -115,7 +115,7 @@ def read_dates(texts: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
     if rest.empty:
         return dates, []
     # No-break spaces and typographic minus signs are only typesetting.
-    cells = pc.utf8_trim_whitespace(normalised(_strings(rest)))
+    cells = pc.utf8_trim_whitespace(normalised_texts(_strings(rest)))
     rest = pd.Series(pc.replace_substring(cells, "\N{MINUS SIGN}", "-"), rest.index, dtype="str")
     parts, notices = _day_and_month(_parts(rest, _YEAR_LAST), texts, column)
     dates = dates.fillna(_assembled(parts))

@@ -50,7 +50,7 @@ def _gain(block: str, differences: Floats) -> Gain:
     return Gain(block, float(differences.mean()), float(standard_error(differences)), is_kept)
 
 
-def precisions(folds: Sequence[Fold], every: ScorerDeclaration, some: ScorerDeclaration) -> Floats:
+def block_precisions(folds: Sequence[Fold], every: ScorerDeclaration, some: ScorerDeclaration) -> Floats:
     """The average precision in each fold, (n_folds,), of a model that uses only `some` of the encoded features."""
     names = list(feature_names(every.contract))
     places = [names.index(name) for name in feature_names(some.contract)]

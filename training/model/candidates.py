@@ -45,7 +45,7 @@ class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return np.where(self.is_empty_, np.float32(0), X)
 
 
-def linear(scorer: ScorerDeclaration) -> Pipeline:
+def linear_candidate(scorer: ScorerDeclaration) -> Pipeline:
     """Logistic regression on imputed, scaled numbers and one-hot categories."""
     numbers, codes = numbers_and_codes(feature_types(scorer.contract))
     scaled = make_pipeline(
@@ -79,7 +79,7 @@ def small_tree(scorer: ScorerDeclaration) -> DecisionTreeClassifier:
 # recommends its histogram boosting from 10,000 rows on; early stopping is off, because SMOTE's synthetic frauds would
 # decide when to stop.
 CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
-    "logistic_regression": lambda scorer, _: linear(scorer),
+    "logistic_regression": lambda scorer, _: linear_candidate(scorer),
     "random_forest": lambda scorer, _: trees(
         scorer, RandomForestClassifier(n_estimators=50, min_samples_leaf=5, random_state=scorer.seed)
     ),

@@ -68,7 +68,9 @@ def score_scale(probability: Floats, label: Labels) -> list[float]:
     return [float(context.create_decimal_from_float(value)) for value in exceeded.tolist()]
 
 
-def score_baseline(probability: Floats, label: Labels, threshold: float, block: float | None = None) -> dict[str, Any]:
+def score_distribution(
+    probability: Floats, label: Labels, threshold: float, block: float | None = None
+) -> dict[str, Any]:
     """The score distribution of labelled rows that no model was fitted on, and what the threshold flags among them.
 
     With `block`, the probability from which on requests are blocked, also how many of the rows it would have blocked.
@@ -86,24 +88,24 @@ def score_baseline(probability: Floats, label: Labels, threshold: float, block: 
 
 
 def _of_blocks(probability: Floats, label: Labels, threshold: float, block: float) -> dict[str, Any]:
-    """How many rows are blocked, and the counts of `score_baseline` for the others, whose labels alone become known."""
+    """How many rows are blocked, and the `score_distribution` counts of the others, whose labels alone become known."""
     blocked = probability >= block
     flagged, others = (probability >= threshold) & ~blocked, label[~blocked]
     unblocked = {"rows": len(others), "frauds": int(others.sum()), "caught": int(label[flagged].sum())}
     return {"blocked": int(blocked.sum()), "unblocked": unblocked}
 
 
-def feature_baseline(matrix: Matrix | FeatureMatrix, features: Features) -> dict[str, dict[str, Any]]:
+def feature_distributions(matrix: Matrix | FeatureMatrix, features: Features) -> dict[str, dict[str, Any]]:
     """The bins of each feature's column, by its name."""
     columns = zip(features.names, features.labels, strict=True)
     return {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)}
 
 
 def baseline_of(encoder: FeatureEncoder, matrix: FeatureMatrix, score: dict[str, Any]) -> dict[str, Any]:
-    """The content of baseline.json for an encoder's training rows; `score` is their `score_baseline`."""
+    """The content of baseline.json for an encoder's training rows; `score` is their `score_distribution`."""
     features = build_features(encoder.contract, encoder.vocabulary_)
     return {
-        "features": feature_baseline(matrix, features),
+        "features": feature_distributions(matrix, features),
         "score": score,
         "combinations": learn_combinations(matrix, features.labels, sent_features(encoder.contract)),
     }

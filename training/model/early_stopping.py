@@ -14,7 +14,7 @@ from training.model.fit import build_model
 from training.model.folds import Fold
 from training.model.resampling import fraud_weight
 from training.params import Model, Resampling
-from training.run.files import rounded
+from training.run.files import rounded_floats
 from training.run.matrix import Matrix
 
 # Average precision moves by chance from tree to tree; every tenth is enough to find where it stops rising.
@@ -37,7 +37,7 @@ class FoldFits:
     @property
     def mean(self) -> float:
         """The mean over the folds, rounded as it is reported, so that a choice is the same on every processor."""
-        return float(rounded(float(np.mean(self.precisions))))
+        return float(rounded_floats(float(np.mean(self.precisions))))
 
 
 class PrecisionOnLaterRows(xgboost.callback.TrainingCallback):

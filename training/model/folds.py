@@ -76,7 +76,7 @@ def out_of_time_margins(
     return np.concatenate(blocks), np.concatenate(margins)
 
 
-def resampled(fold: Fold, scorer: ScorerDeclaration, resampling: Resampling) -> Fold:
+def resampled_fold(fold: Fold, scorer: ScorerDeclaration, resampling: Resampling) -> Fold:
     """A fold with its training rows resampled; the validation rows stay as they are."""
     rows, label = Resampler(resampling, feature_types(scorer.contract), scorer.seed).fit_resample(
         fold.train, fold.train_label
@@ -84,6 +84,11 @@ def resampled(fold: Fold, scorer: ScorerDeclaration, resampling: Resampling) -> 
     return replace(fold, train=rows, train_label=label)
 
 
+def later_half(fold: Fold) -> slice:
+    """The later half of a fold's validation block."""
+    return slice(len(fold.validate_label) // 2, None)
+
+
 def resample_folds(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Fold]:
     """The folds, each resampled as the scorer's resampling says."""
-    return [resampled(fold, scorer, scorer.resampling) for fold in folds]
+    return [resampled_fold(fold, scorer, scorer.resampling) for fold in folds]

@@ -18,7 +18,7 @@ from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.cost import declared_money
 from training.evaluation.threshold import PolicyError, decided
 from training.model.bins import label_bins, number_bins
-from training.model.distributions import feature_baseline, score_baseline
+from training.model.distributions import feature_distributions, score_distribution
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, fit_pipeline, margins, pipeline_of
 from training.model.folds import out_of_time_margins
@@ -133,8 +133,8 @@ def model_at(
         decision = decided(probability, later_labels, flagging, money)
     features = build_features(scorer.contract, pipeline[0].vocabulary_)
     baseline = {
-        "features": feature_baseline(matrix, features),
-        "score": score_baseline(probability, later_labels, decision["threshold"]),
+        "features": feature_distributions(matrix, features),
+        "score": score_distribution(probability, later_labels, decision["threshold"]),
     }
     until = float(learned[scorer.time].max())
     return DatedModel(at, until, pipeline, calibration, decision, baseline, windows["test"], unseen)

@@ -18,7 +18,7 @@ from handler.scoring.contract import SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
 from training.monitoring.binning import Binning
 from training.monitoring.log_files import read_chunks
-from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, merged, read_records
+from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, merged_kinds, read_records
 from training.run.matrix import Floats, Labels, Positions
 
 NO_ID = np.uint64(0)
@@ -152,7 +152,7 @@ def read_log(address: str, scorer: str, binning: Binning, audited: Sequence[str]
         versions += [version for version in named if version not in versions]
         places = np.array([versions.index(version) for version in named], dtype=np.intp)
         parts.append(columns | {"version": places[columns["version"]]})
-        counts = merged(counts + counted)
+        counts = merged_kinds(counts + counted)
     columns = _joined(parts)
     ordered = sorted(versions)
     places = np.array([ordered.index(version) for version in versions], dtype=np.intp)
@@ -166,7 +166,7 @@ def _read(
 ) -> tuple[dict[str, Any], list[str], Counter[str], dict[int, str]]:
     texts: dict[int, str] = {}
     lines = chunk.split(b"\n") if chunk else ()
-    columns, versions, counts = read_columns(lines, scorer, binning, latest=latest, audited=audited, texts=texts)
+    columns, versions, counts = read_log_columns(lines, scorer, binning, latest=latest, audited=audited, texts=texts)
     return columns, versions, counts, texts
 
 
@@ -211,7 +211,7 @@ class UnusableError(ValueError):
     """Raised when a record has no usable value for a key; its text is the kind under which the line is counted."""
 
 
-def read_columns(  # noqa: PLR0913 - half of them are keyword-only
+def read_log_columns(  # noqa: PLR0913 - half of them are keyword-only
     lines: Iterable[bytes],
     scorer: str,
     binning: Binning,
@@ -245,7 +245,7 @@ def read_columns(  # noqa: PLR0913 - half of them are keyword-only
     columns = _prediction_columns(predictions, versions) | _outcome_columns(outcomes)
     bins = binning.matrix([prediction.features for prediction in predictions])
     audit = {f"{_AUDIT}{name}": _hashes([p.audit.get(name) for p in predictions], texts) for name in audited}
-    return columns | {"bins": bins} | audit, versions, merged(counts)
+    return columns | {"bins": bins} | audit, versions, merged_kinds(counts)
 
 
 def _hashes(values: Sequence[str | None], texts: dict[int, str] | None) -> npt.NDArray[np.uint64]:

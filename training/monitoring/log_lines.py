@@ -57,7 +57,7 @@ def is_unusable(kind: str) -> bool:
     return kind.startswith((BROKEN, "lines of format", "lines dated"))
 
 
-def merged(counts: Counter[str], most: int = 40) -> Counter[str]:
+def merged_kinds(counts: Counter[str], most: int = 40) -> Counter[str]:
     """The counts, with the rarest kinds merged if there are too many, because a foreign log may hold anything."""
     if len(counts) <= most:
         return counts

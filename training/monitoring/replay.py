@@ -186,7 +186,7 @@ def _counts(
     return counts
 
 
-def total(weeks: Sequence[Week]) -> PolicyTotal:
+def policy_total(weeks: Sequence[Week]) -> PolicyTotal:
     """The totals of a policy's weeks; the interval of the recall is Wilson's (1927), by entity if one is declared."""
     sums = {
         name: sum(getattr(week, name) for week in weeks)
@@ -221,5 +221,7 @@ def replay_report(replay: Replay) -> BacktestReport:
         weeks=len(replay.begins),
         every_weeks=replay.every,
         label_delay_days=replay.scorer.split.label_delay_days,
-        policies={name: PolicyReport(total=total(weeks), weeks=tuple(weeks)) for name, weeks in replay.run().items()},
+        policies={
+            name: PolicyReport(total=policy_total(weeks), weeks=tuple(weeks)) for name, weeks in replay.run().items()
+        },
     )

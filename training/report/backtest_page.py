@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from training.data.times import timestamp_text
 from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
-from training.report.backtest_report import BacktestReport, Week, policy_table
+from training.report.backtest_report import BacktestReport, Week, backtest_table
 from training.report.html import Picture, Section, page
 from training.report.markdown import plain, table
 
@@ -46,7 +46,7 @@ def _head(report: BacktestReport) -> str:
         "and had to pass the gate. The policy frozen never retrains; scheduled retrains every "
         f"{report.every_weeks} weeks; on retrain, when the monitor's state is retrain; on watch, when it is watch or "
         "retrain.\n\n"
-        f"{policy_table(report)}\n"
+        f"{backtest_table(report)}\n"
     )
 
 

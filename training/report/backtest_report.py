@@ -113,7 +113,7 @@ def week_table(report: BacktestReport) -> pd.DataFrame:
     )
 
 
-def policy_lines(report: BacktestReport) -> str:
+def backtest_lines(report: BacktestReport) -> str:
     """The policies' totals for a terminal."""
     lines = [f"{'policy':12} retrained refused  alerts  recall  at the frozen model's alerts       cost"]
     for name, policy in report.policies.items():
@@ -129,7 +129,7 @@ def policy_lines(report: BacktestReport) -> str:
     return "\n".join(lines)
 
 
-def policy_table(report: BacktestReport) -> str:
+def backtest_table(report: BacktestReport) -> str:
     """One line per policy, as Markdown."""
     headers = [
         "policy",

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import ConfigDict
 
 from handler.scoring.fields import Frozen
-from training.run.files import rounded
+from training.run.files import rounded_floats
 
 
 class ReportRecord(Frozen):
@@ -20,4 +20,4 @@ class ReportRecord(Frozen):
 
     def rounded(self) -> Self:
         """The record as it is read back from its JSON file, with rounded floats."""
-        return self.model_validate_json(json.dumps(rounded(self.content())))
+        return self.model_validate_json(json.dumps(rounded_floats(self.content())))

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -30,7 +29,7 @@ from training.params import Compute
 from training.run.matrix import FeatureMatrix, Matrix, Positions
 from training.run.processes import Task, Workers
 from training.run.progress import ProgressCounter, say
-from training.run.provenance import code_version
+from training.run.provenance import code_version, loaded_version
 from training.run.xgboost_fit import TrainingSet
 
 CONNECT_SECONDS = 10
@@ -272,12 +271,6 @@ def _client(address: str | None) -> Iterator[Client]:
         ) from error
     with client:
         yield client
-
-
-@cache
-def loaded_version() -> str:
-    """The `code_version` at the first call in this process; loaded code stays the same if its files change later."""
-    return code_version()
 
 
 def _require_workers(client: Client, address: str | None) -> None:

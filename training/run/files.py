@@ -70,7 +70,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write JSON whole: keys in the given order, floats rounded to `DIGITS` significant digits."""
-    write_text(path, json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(rounded_floats(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -86,18 +86,18 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
-def read_texts(path: Path) -> pd.DataFrame:
+def read_text_table(path: Path) -> pd.DataFrame:
     """A table whose cells are all strings; an empty cell is an empty string."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def rounded_floats(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """The same structure, its floats rounded to `DIGITS` significant digits."""
     if isinstance(content, float):
         return float(f"{content:.{DIGITS}g}")
     if isinstance(content, dict):
-        return {key: rounded(value) for key, value in content.items()}
-    return [rounded(value) for value in content] if isinstance(content, list | tuple) else content
+        return {key: rounded_floats(value) for key, value in content.items()}
+    return [rounded_floats(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def sha256_of(path: Path) -> str:

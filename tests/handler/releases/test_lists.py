@@ -17,8 +17,8 @@ from handler.releases.lists import (
     ListFile,
     Lists,
     ListsError,
-    fingerprint,
     hashed_value,
+    key_fingerprint,
     lists_key,
     lists_version,
     parse_lists,
@@ -47,7 +47,7 @@ def entry(name: str, value: str, field: str = "account_id", key: bytes = KEY, **
 
 def lists_of(scorer: Scorer, *entries: Entry) -> Lists:
     """Lists with these entries."""
-    file = ListFile(format=1, scorer="refund", serial=1, fingerprint=fingerprint(KEY), entries=entries)
+    file = ListFile(format=1, scorer="refund", serial=1, fingerprint=key_fingerprint(KEY), entries=entries)
     return Lists("0" * 12, file, scorer.contract, KEY)
 
 
@@ -212,7 +212,7 @@ def test_damaged_lists_are_refused_and_the_former_stay(deployment: Deployment, l
         assert deployment.slot.served.lists.version == version
     for change, message in (
         ({"scorer": "transaction"}, "has the lists of transaction; it must have those of refund"),
-        ({"fingerprint": fingerprint(OTHER_KEY)}, "its values were hashed with another PREDICTIONS_KEY"),
+        ({"fingerprint": key_fingerprint(OTHER_KEY)}, "its values were hashed with another PREDICTIONS_KEY"),
         ({"entries": [content["entries"][0] | {"value": "a-17"}]}, "entries.0.value: String should match pattern"),
         ({"entries": [content["entries"][0] | {"list": "maybe"}]}, "entries.0.list: Input should be"),
         ({"format": 2}, "format: Input should be 1"),

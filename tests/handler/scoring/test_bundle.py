@@ -16,7 +16,7 @@ from handler.scoring.bundle import (
     FORMAT,
     MANIFEST,
     BundleError,
-    content_version,
+    bundle_version,
     load_bundle,
     manifest_bytes,
     parse_bundle,
@@ -85,7 +85,7 @@ def test_a_bundle_of_the_format_before_loads(copy: Path) -> None:
     del manifest["libraries"]
     for number, is_read in ((3, True), (FORMAT, False)):
         manifest["format"] = number
-        manifest["version"] = content_version(manifest)
+        manifest["version"] = bundle_version(manifest)
         (copy / MANIFEST).write_bytes(manifest_bytes(manifest))
         if is_read:
             assert load_bundle(copy).trained_with is None

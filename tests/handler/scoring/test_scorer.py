@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.variants import rewrite_manifest, write_variant
 from handler.scoring.booster import Booster, library_version
-from handler.scoring.bundle import BundleError, content_version, manifest_bytes
+from handler.scoring.bundle import BundleError, bundle_version, manifest_bytes
 from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.scorer import Scorer, load_scorer, load_scorers, servable_scorer, verified_scorer
 from tests.handler.deployment import BUNDLES
@@ -327,7 +327,7 @@ def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
         shutil.copytree(BUNDLES / "refund", tmp_path / name)
     path = tmp_path / "returns" / "manifest.json"
     manifest = {**json.loads(path.read_text()), "scorer": "returns"}
-    path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
+    path.write_bytes(manifest_bytes({**manifest, "version": bundle_version(manifest)}))
     with pytest.raises(BundleError, match="returns: the route /api/v1/refund-predict is already taken by refund"):
         load_scorers(tmp_path)
 

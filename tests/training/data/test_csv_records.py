@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.csv_records import MAX_LINES, CsvRecord, parse_records, read_records, split_cells
+from training.data.csv_records import MAX_LINES, CsvRecord, parse_records, read_csv_records, split_cells
 from training.data.dialect import Dialect
 
 
 def lines(text: str | bytes, width: int | None = None) -> list[CsvRecord]:
     """The records of a file with this content."""
-    return list(read_records(io.BytesIO(text if isinstance(text, bytes) else text.encode()), width=width))
+    return list(read_csv_records(io.BytesIO(text if isinstance(text, bytes) else text.encode()), width=width))
 
 
 def dialect(n_names: int) -> Dialect:

@@ -9,7 +9,7 @@ from xgboost import XGBClassifier
 
 from handler.scoring.history import DAY, History
 from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, contract_of, declared_takes
-from training.data import entity_history, folded_sample
+from training.data import folded_sample, past_features
 from training.data.entity_fold import fold_rows
 from training.data.folded_sample import require_equal_to_fold, sampled_places
 from training.data.past_features import history_columns
@@ -63,7 +63,7 @@ def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("seed", "block_rows"), [(1, 250_000), (2, 50), (3, 1)])
 def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every feature of every row is equal to the last bit, also if blocks have few rows."""
-    monkeypatch.setattr(entity_history, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(past_features, "BLOCK_ROWS", block_rows)
     rows, history = drawn_rows(seed), declared_takes(CARD_AND_PAIR)
     expected = by_fold(rows, history)
     columns = history_columns(past_rows(rows), history, FIELDS)
@@ -91,7 +91,7 @@ def test_without_keys_all_is_missing() -> None:
 
 def test_a_card_of_nearly_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with nine rows in ten and many devices is computed exactly, and the check samples only its first rows."""
-    monkeypatch.setattr(entity_history, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(past_features, "BLOCK_ROWS", 500)
     monkeypatch.setattr(folded_sample, "ROWS_A_KEY", 700)
     rows, history = drawn_rows(8), declared_takes(CARD_AND_PAIR)
     draw = np.random.default_rng(8)

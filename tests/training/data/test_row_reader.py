@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.csv_records import parse_records, read_records
+from training.data.csv_records import parse_records, read_csv_records
 from training.data.dialect import Dialect
 from training.data.input_files import InputFile
 from training.data.row_reader import frame_of, read_chunk, read_columns
@@ -94,7 +94,7 @@ def test_plain_rows_are_read_as_all_others(rows: list[list[str]], end: str, last
     dialect = Dialect(names=("a", "b", "c"), header=("a", "b", "c"), n_cells=3)
     part = InputFile(Path("x.csv"), pa.schema([(name, pa.string()) for name in "abc"]), 0, "", (0, 0), dialect)
     content = end.join(",".join(cells) for cells in [["v", "", "w"], *rows]) + last
-    records = list(read_records(io.BytesIO(content.encode()), width=3))
+    records = list(read_csv_records(io.BytesIO(content.encode()), width=3))
     read, (sound, broken) = read_chunk(records, part), parse_records(records, dialect)
     assert [[cell or "" for cell in row.values()] for row in read.table.to_pylist()] == sound
     assert read.broken == {record.place: record.reason for record in broken}

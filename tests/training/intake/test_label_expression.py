@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.errors import DataError
-from training.intake.label_expression import evaluate, quoted_name, read_label, typed_label
+from training.intake.label_expression import evaluate, quoted_name, read_label_expression, typed_label
 
 PROJECT = Path(__file__).parents[3]
 LABELLED = pd.DataFrame(
@@ -82,7 +82,7 @@ def test_anything_else_is_refused(expression: str, why: str) -> None:
 @pytest.mark.parametrize("values", [[0, 1], ["0", "1"], [0.0, 1.0], [False, True], ["false", "TRUE"], ["0.0", "1.0"]])
 def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
     """0 and 1, or true and false, are labels, whether typed or as text."""
-    assert read_label(pd.DataFrame({"y": values}), "y")[0].tolist() == [False, True]
+    assert read_label_expression(pd.DataFrame({"y": values}), "y")[0].tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,22 @@ def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
 def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> None:
     """A label with other values is refused; the message counts them and suggests an expression."""
     with pytest.raises(DataError) as refused:
-        read_label(pd.DataFrame({"is it": values}), "is it")
+        read_label_expression(pd.DataFrame({"is it": values}), "is it")
     assert str(refused.value).endswith(suggestion)
 
 
 def test_label_of_one_class_is_refused() -> None:
     """A label that is the same in all rows is refused, with the values that the file has."""
     with pytest.raises(DataError, match=r"status == \"x\", which marks no row as a fraud.*'paid' \(1 time\)"):
-        read_label(LABELLED, 'status == "x"')
+        read_label_expression(LABELLED, 'status == "x"')
 
 
 def test_label_the_wrong_way_round_is_noticed() -> None:
     """A warning is given if more rows are frauds than legitimate."""
-    assert "WARNING: LABEL marks 75% of the rows as frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
+    assert (
+        "WARNING: LABEL marks 75% of the rows as frauds: is it inverted?"
+        in read_label_expression(LABELLED, "`is paid`")[2][-1]
+    )
 
 
 COLUMNS = ("Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0", "class", "None")
@@ -131,7 +134,7 @@ TEXTS = st.text(
 def suggestion_of(rows: pd.DataFrame, column: str) -> tuple[str, int]:
     """The expression that the refusal suggests, and the number of frauds that it promises."""
     with pytest.raises(DataError) as refused:
-        read_label(rows, column)
+        read_label_expression(rows, column)
     match = re.search(r"such as LABEL='(.*)' \(([\d,]+) frauds?\)$", str(refused.value), re.DOTALL)
     assert match
     return match[1].replace("'\\''", "'"), int(match[2].replace(",", ""))
@@ -142,7 +145,7 @@ def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> N
     """Whatever the column's name, the suggestion can be read and gives as many frauds as it promises."""
     rows = pd.DataFrame({column: values, "other": range(len(values))})
     expression, n_frauds = suggestion_of(rows, column)
-    is_fraud, columns, _ = read_label(rows, expression)
+    is_fraud, columns, _ = read_label_expression(rows, expression)
     assert (int(is_fraud.sum()), columns) == (n_frauds, {column})
     assert is_fraud.tolist()[0] is True
     assert n_frauds == 1
@@ -155,7 +158,7 @@ def test_suggestion_suits_every_value(column: str, values: list[str]) -> None:
     # "blue" is not a label, so the column is refused.
     rows = pd.DataFrame({column: [*values, "blue"] * 3}, dtype="str")
     expression, n_frauds = suggestion_of(rows, column)
-    assert read_label(rows, expression)[0].sum() == n_frauds
+    assert read_label_expression(rows, expression)[0].sum() == n_frauds
     assert 0 < n_frauds < len(rows)
 
 
@@ -164,7 +167,7 @@ def test_suggestion_suits_every_value(column: str, values: list[str]) -> None:
 def test_number_and_text_are_the_same_label(values: list[str]) -> None:
     """Whether a constant is written as a number or as a text, the same rows are frauds, legitimate and left out."""
     rows = pd.DataFrame({"y": ["1", "2", *values]}, dtype="str")
-    as_number, as_string = (read_label(rows, expression) for expression in ("y == 1", 'y == "1"'))
+    as_number, as_string = (read_label_expression(rows, expression) for expression in ("y == 1", 'y == "1"'))
     assert as_number[0].tolist() == as_string[0].tolist()
     n_left_out = int(as_number[0].isna().sum())
     assert n_left_out == sum(value.lower() in {"unknown", "pending", "n/a", "y"} for value in values)
@@ -173,12 +176,12 @@ def test_number_and_text_are_the_same_label(values: list[str]) -> None:
 def test_values_that_say_unknown_are_left_out() -> None:
     """Rows whose label is not known yet are left out and counted; the notice says how to count them as legitimate."""
     rows = pd.DataFrame({"class": ["1"] * 2 + ["2"] * 5 + ["unknown"] * 9})
-    is_fraud, _, notices = read_label(rows, "`class` == 1")
+    is_fraud, _, notices = read_label_expression(rows, "`class` == 1")
     assert is_fraud.notna().sum() == 7
     assert "class: 9 rows say 'unknown' and are left out, because the label is not known" in notices[-1]
     counted = re.search(r"LABEL='(.*)'$", notices[-1])
     assert counted
-    is_fraud, _, notices = read_label(rows, counted[1])
+    is_fraud, _, notices = read_label_expression(rows, counted[1])
     assert is_fraud.tolist() == [True] * 2 + [False] * 14
     assert notices == ["class: left out, because LABEL is computed from it"]
 
@@ -186,7 +189,7 @@ def test_values_that_say_unknown_are_left_out() -> None:
 def test_only_other_value_is_a_class() -> None:
     """If an account is either closed or open, `open` does not mean that the label is still to come."""
     rows = pd.DataFrame({"status": ["closed", "open", "open"]})
-    assert read_label(rows, 'status == "closed"')[0].tolist() == [True, False, False]
+    assert read_label_expression(rows, 'status == "closed"')[0].tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,9 @@ def test_only_other_value_is_a_class() -> None:
 def test_values_that_are_not_named_are_told(expression: str, notice: str) -> None:
     """If an equality leaves several values on one side, the notice names them with their counts."""
     rows = pd.DataFrame({"y": ["paid", "paid", "paid", "refunded", "fraud"]})
-    assert [text for text in read_label(rows, expression)[2] if "these count" in text] == [notice] * bool(notice)
+    assert [text for text in read_label_expression(rows, expression)[2] if "these count" in text] == [notice] * bool(
+        notice
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,7 +225,7 @@ def test_values_that_are_no_label_are_named(strays: dict[int, str], notice: str,
     values = ["0", "1", "0"] * 100
     for row, value in strays.items():
         values[row] = value
-    is_fraud, _, notices = read_label(pd.DataFrame({"y": values}), label)
+    is_fraud, _, notices = read_label_expression(pd.DataFrame({"y": values}), label)
     assert is_fraud[is_fraud.isna()].index.tolist() == list(strays)
     assert notice in notices
 
@@ -228,14 +233,14 @@ def test_values_that_are_no_label_are_named(strays: dict[int, str], notice: str,
 def test_many_values_that_are_no_label_are_refused() -> None:
     """More strays than an accident explains stop a column of 0 and 1."""
     with pytest.raises(DataError, match=r"'x' is not 0, 1, true or false"):
-        read_label(pd.DataFrame({"y": ["0", "1"] * 20 + ["x"]}), "y")
+        read_label_expression(pd.DataFrame({"y": ["0", "1"] * 20 + ["x"]}), "y")
 
 
 @pytest.mark.parametrize("column", ["class", "Is Fraud?", "fraud$", "a-b"])
 def test_missing_backticks_are_told(column: str) -> None:
     """If a column needs backticks, the refusal shows the expression with them."""
     with pytest.raises(DataError) as refused:
-        read_label(pd.DataFrame({column: ["1", "2"], "s": 1}), f"{column} == 1")
+        read_label_expression(pd.DataFrame({column: ["1", "2"], "s": 1}), f"{column} == 1")
     assert str(refused.value).endswith(f"{column} needs backticks: LABEL='`{column}` == 1'")
 
 
@@ -255,7 +260,9 @@ def test_suggestion_survives_shell_and_make(column: str) -> None:
 def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
     """Values that differ from a named one only by case or blanks are reported, with an expression for all of them."""
     rows = pd.DataFrame({"y": ["Fraud", "fraud ", " FRAUD", "ok", "fraudulent", " FRAUD"] * 3})
-    warning = next(notice for notice in read_label(rows, label)[2] if "WARNING" in notice and "hold" in notice)
+    warning = next(
+        notice for notice in read_label_expression(rows, label)[2] if "WARNING" in notice and "hold" in notice
+    )
     assert warning.startswith("WARNING: y: 9 rows hold ' FRAUD' or 'fraud ', which LABEL does not name")
     suggested = warning.partition("name all: ")[2]
     assert int(evaluate(suggested, rows)[0].sum()) == 12
@@ -264,4 +271,4 @@ def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
 def test_a_named_value_may_be_there_in_other_spellings_alone() -> None:
     """If this leaves no fraud at all, the error shows the values."""
     with pytest.raises(DataError, match=r"which marks no row as a fraud .* y holds 'FRAUD'"):
-        read_label(pd.DataFrame({"y": ["FRAUD", "ok"]}), 'y == "Fraud"')
+        read_label_expression(pd.DataFrame({"y": ["FRAUD", "ok"]}), 'y == "Fraud"')

@@ -8,7 +8,7 @@ import pytest
 
 from handler.scoring.features import build_features
 from training.declaration import ScorerDeclaration
-from training.model.distributions import SCORE_EDGES, feature_baseline, score_baseline, score_scale
+from training.model.distributions import SCORE_EDGES, feature_distributions, score_distribution, score_scale
 from training.run.matrix import FeatureMatrix
 
 
@@ -21,13 +21,13 @@ def test_chunks_have_the_bins_of_the_rows(
     encoder = trained_pipeline[0]
     features = build_features(mini_scorer.contract, encoder.vocabulary_)
     matrix = encoder.transform(trained_rows("train"))
-    assert feature_baseline(FeatureMatrix(matrix, 111), features) == feature_baseline(matrix, features)
+    assert feature_distributions(FeatureMatrix(matrix, 111), features) == feature_distributions(matrix, features)
 
 
 def test_score_counts_every_row() -> None:
     """Counts are by intervals of the log-odds, and the most certain scores are in the outermost ones."""
     probability = np.array([0.0, 1e-9, 0.5, 0.5001, 0.9999999, 1.0])
-    score = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
+    score = score_distribution(probability, np.zeros(6, dtype=np.int8), 0.5)
     middle = int(np.searchsorted(SCORE_EDGES, 0.0))
     assert len(score["counts"]) == len(SCORE_EDGES) + 1
     counts = {position: count for position, count in enumerate(score["counts"]) if count}
@@ -37,7 +37,7 @@ def test_score_counts_every_row() -> None:
 def test_score_says_what_the_threshold_did() -> None:
     """A score equal to the threshold is flagged; flagged frauds count as caught."""
     probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
-    score = score_baseline(probability, label, 0.5)
+    score = score_distribution(probability, label, 0.5)
     assert [score[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
 
 

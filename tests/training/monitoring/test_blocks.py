@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from handler.scoring.contract import SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
 from training.evaluation.intervals import share_interval
-from training.model.distributions import score_baseline
+from training.model.distributions import score_distribution
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes, reviews_of
 from training.monitoring.drift import category_distance, number_distance
@@ -478,7 +478,7 @@ def test_a_steady_world_stays_calm(case: str) -> None:
     is_known = ~blocked | let_through
     if case == "legitimate where silent":
         is_known &= label == 1
-    score = score_baseline(probability, label, 0.05, 0.45)
+    score = score_distribution(probability, label, 0.05, 0.45)
     days = np.linspace(0, 20.9, n)
     log = log_of(
         days.tolist(),

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
-from training.monitoring.log import EARLIEST, NO_ID, NUMERIC_IDS, read_columns
-from training.monitoring.log_lines import LONGEST_LINE_BYTES, OTHER, TEXT, merged
+from training.monitoring.log import EARLIEST, NO_ID, NUMERIC_IDS, read_log_columns
+from training.monitoring.log_lines import LONGEST_LINE_BYTES, OTHER, TEXT, merged_kinds
 
 LATEST = START + 1e6
 BROKEN = "broken lines"
@@ -40,14 +40,14 @@ def read_with_causes(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, An
     """The columns of these lines, and their counts by kind, with the causes of broken lines."""
     text = [json.dumps(line) if isinstance(line, dict) else line for line in lines]
     content = [line.encode() if isinstance(line, str) else line for line in text]
-    columns, _, counts = read_columns(content, "mini", BINNING, latest=LATEST)
+    columns, _, counts = read_log_columns(content, "mini", BINNING, latest=LATEST)
     return columns, counts
 
 
 def test_lines_become_columns() -> None:
     """Each key of a sound line is a value of its column."""
     first = prediction(flagged=True, warnings=["amount", "country"], rate=0.25, version="v2")
-    columns, _, counts = read_columns(
+    columns, _, counts = read_log_columns(
         [json.dumps(line).encode() for line in (first, outcome(label=0), prediction(time=START + 1))],
         "mini",
         BINNING,
@@ -307,7 +307,7 @@ def test_text_that_quotes_a_record_is_no_record() -> None:
 
 def test_rare_kinds_are_counted_together() -> None:
     """If a foreign log has many formats, the report names some of them, and the total is right."""
-    counts = merged(Counter({"predictions": 5, **{f"lines of format {number}": 1 for number in range(1_000)}}))
+    counts = merged_kinds(Counter({"predictions": 5, **{f"lines of format {number}": 1 for number in range(1_000)}}))
     assert len(counts) < 50
     assert (counts["predictions"], counts.total()) == (5, 1_005)
 

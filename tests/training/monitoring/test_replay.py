@@ -13,7 +13,7 @@ from tests.training.replayed_week import replayed_week
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.monitoring.dated_model import DatedModel
-from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, total
+from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, policy_total
 from training.params import Decision, Model
 from training.report.backtest_report import Week
 
@@ -125,7 +125,7 @@ def test_replay_follows_the_policies(drifted: tuple[Replay, Weeks]) -> None:
 
 def test_retraining_restores_what_changed_fraud_cost(drifted: tuple[Replay, Weeks]) -> None:
     """When fraud changes, the monitor says retrain, and a new model catches more than the frozen one."""
-    frozen, *alarmed = (total(drifted[1][name]) for name in ("frozen", "on retrain", "on watch"))
+    frozen, *alarmed = (policy_total(drifted[1][name]) for name in ("frozen", "on retrain", "on watch"))
     assert frozen.retrained == 0
     for policy in alarmed:
         assert policy.retrained > 0
@@ -143,7 +143,7 @@ def test_frozen_model_is_never_replaced(drifted: tuple[Replay, Weeks]) -> None:
     assert {week.learned_until for week in weeks} == {int(replay.model(START).learned_until)}
     assert {week.refused for week in weeks} == {None}
     assert [week.caught for week in weeks] == [week.caught_at_frozen_alerts for week in weeks]
-    assert total(weeks).recall == total(weeks).recall_at_frozen_alerts
+    assert policy_total(weeks).recall == policy_total(weeks).recall_at_frozen_alerts
 
 
 def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> None:
@@ -169,7 +169,7 @@ def test_refused_challenger_leaves_the_champion(make: Make, calm: tuple[Replay, 
     first = int(replay.model(START).learned_until)
     assert [week.learned_until == first for week in weeks] == [number < 6 for number in range(8)]
     assert [week.model_copy(update={"refused": None}) for week in weeks[:6]] == weeks_of["frozen"][:6]
-    assert (total(weeks).refused, total(weeks).retrained) == (1, 1)
+    assert (policy_total(weeks).refused, policy_total(weeks).retrained) == (1, 1)
 
 
 def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame) -> None:
@@ -177,7 +177,7 @@ def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame)
     weeks = make(without_frauds(rows, 11, 20)).run()["scheduled"]
     assert weeks[3].refused.startswith("the test window has only is_fraud = 0 in 3")
     assert [week.retrained for week in weeks] == [number == 6 for number in range(8)]
-    assert total(weeks).refused == 1
+    assert policy_total(weeks).refused == 1
 
 
 @pytest.mark.parametrize("which", ["calm", "drifted"])
@@ -219,14 +219,14 @@ def test_frozen_alerts_are_never_exceeded(
             caught, n_flagged = most_caught(scored.probability, scored.label, frozen.alerts)
             assert week.caught_at_frozen_alerts == caught
             spared += frozen.alerts - n_flagged
-    assert total(weeks_of["scheduled"]).retrained > 0
+    assert policy_total(weeks_of["scheduled"]).retrained > 0
     assert spared > 0
 
 
 def test_without_drift_no_policy_is_worse(calm: tuple[Replay, Weeks]) -> None:
     """If nothing changes, nothing alarms; only scheduled models are trained, and are no worse beyond chance."""
     replay, weeks_of = calm
-    totals = {name: total(weeks) for name, weeks in weeks_of.items()}
+    totals = {name: policy_total(weeks) for name, weeks in weeks_of.items()}
     assert {week.state for weeks in weeks_of.values() for week in weeks} == {"insufficient", "ok"}
     assert [policy.retrained for policy in totals.values()] == [0, 2, 0, 0]
     assert [policy.refused for policy in totals.values()] == [0] * 4
@@ -261,13 +261,13 @@ def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFra
     assert [week.average_precision is None for week in weeks] == [number == 1 for number in range(8)]
     assert (weeks[1].frauds, weeks[1].caught, weeks[1].missed) == (0, 0, 0.0)
     measured = [week.average_precision for number, week in enumerate(weeks) if number != 1]
-    assert total(weeks).average_precision == pytest.approx(np.mean(measured))
+    assert policy_total(weeks).average_precision == pytest.approx(np.mean(measured))
 
 
 def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> None:
     """A scorer without costs has none in its weeks and totals."""
     weeks = make(rows, dated_scorer.model_copy(update={"costs": None})).run()["frozen"]
-    assert not {"missed", "cost"} & (weeks[0].content().keys() | total(weeks).content().keys())
+    assert not {"missed", "cost"} & (weeks[0].content().keys() | policy_total(weeks).content().keys())
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_total_is_the_weeks_sum() -> None:
         replayed_week(**counts | better),
         replayed_week(**counts, refused="it flags more"),
     ]
-    assert total(weeks).content() | {"recall_at_frozen_alerts_interval": None} == {
+    assert policy_total(weeks).content() | {"recall_at_frozen_alerts_interval": None} == {
         "weeks": 3,
         "retrained": 1,
         "rows": 600,
@@ -322,7 +322,7 @@ def test_total_is_the_weeks_sum() -> None:
         "cost": 3 * 1_394.5,
     }
     # Wilson's interval of 30 in 100, as R's prop.test(correct = FALSE) computes it.
-    assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.2189, 0.3958), abs=1e-4)
+    assert policy_total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.2189, 0.3958), abs=1e-4)
 
 
 def test_interval_of_the_total_is_by_entities() -> None:
@@ -337,8 +337,8 @@ def test_interval_of_the_total_is_by_entities() -> None:
     ]
     # Wilson's interval of 15 in 20 cards, with t of 19 degrees of freedom for this number of cards;
     # by rows, 60 in 80, it would be .645 to .832.
-    assert total(weeks).recall_at_frozen_alerts == 0.75
-    assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.5100, 0.8964), abs=1e-4)
+    assert policy_total(weeks).recall_at_frozen_alerts == 0.75
+    assert policy_total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.5100, 0.8964), abs=1e-4)
     assert "fraud_entities" not in weeks[0].content()
 
 
@@ -359,7 +359,7 @@ def test_weeks_know_the_entities_of_their_frauds(
 def test_total_of_nothing_is_unknown() -> None:
     """Without frauds the recall is unknown, and without alerts the precision."""
     nothing = {"frauds": 0, "alerts": 0, "caught": 0, "caught_at_frozen_alerts": 0, "average_precision": None}
-    sums = total([replayed_week(**nothing)])
+    sums = policy_total([replayed_week(**nothing)])
     names = ("recall", "precision", "recall_at_frozen_alerts", "average_precision")
     assert {name: getattr(sums, name) for name in names} == dict.fromkeys(names)
     assert sums.recall_at_frozen_alerts_interval == (0.0, 1.0)

@@ -4,9 +4,9 @@ import pytest
 
 from tests.training.replayed_week import START, replayed_week
 from tests.training.report.pages import HOSTILE, parsed, require_whole_page, words
-from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, total
+from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, policy_total
 from training.report.backtest_page import LINES, backtest_page
-from training.report.backtest_report import BacktestReport, PolicyReport, Week, policy_table
+from training.report.backtest_report import BacktestReport, PolicyReport, Week, backtest_table
 
 
 def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> BacktestReport:
@@ -18,7 +18,7 @@ def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> Backte
         every_weeks=4,
         label_delay_days=2.0,
         policies={
-            name: PolicyReport(total=total(policies.get(name, weeks)), weeks=tuple(policies.get(name, weeks)))
+            name: PolicyReport(total=policy_total(policies.get(name, weeks)), weeks=tuple(policies.get(name, weeks)))
             for name in POLICIES
         },
     )
@@ -72,7 +72,7 @@ def test_page_describes_the_replay_and_its_policies() -> None:
 
 def test_without_costs_there_are_no_columns_of_costs() -> None:
     """A scorer without costs has a table without them."""
-    headers = [policy_table(PAGES[name]).splitlines()[0] for name in ("two weeks", "no costs")]
+    headers = [backtest_table(PAGES[name]).splitlines()[0] for name in ("two weeks", "no costs")]
     assert [header.count("missed") for header in headers] == [1, 0]
     page = words(backtest_page(PAGES["no costs"]))
     assert "missed" not in page

@@ -10,9 +10,9 @@ import pytest
 from training.run import files
 from training.run.files import (
     read_table,
-    read_texts,
+    read_text_table,
     replace_folder,
-    rounded,
+    rounded_floats,
     write_bytes,
     write_json,
     write_table,
@@ -66,7 +66,7 @@ def test_json_without_a_spelling_is_refused(tmp_path: Path) -> None:
 )
 def test_floats_are_rounded_wherever_they_stand(content: Any, expected: Any) -> None:  # noqa: ANN401 - what JSON holds
     """Floats are rounded to digits that do not differ between processors; everything else stays."""
-    assert rounded(content) == expected
+    assert rounded_floats(content) == expected
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["first", "again"])
@@ -101,8 +101,8 @@ def test_tables_keep_names_that_look_missing(tmp_path: Path) -> None:
     table = read_table(path)
     assert table["feature"].tolist() == NAMES
     assert table["gain"].isna().tolist() == [True] + [False] * (len(NAMES) - 1)
-    assert read_texts(path)["feature"].tolist() == NAMES
-    assert read_texts(path)["gain"][0] == ""
+    assert read_text_table(path)["feature"].tolist() == NAMES
+    assert read_text_table(path)["gain"][0] == ""
 
 
 @pytest.mark.parametrize("folder", ["training", "benchmarks"])

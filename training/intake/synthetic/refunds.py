@@ -98,7 +98,7 @@ def draw_refunds(n_rows: int, seed: SeedSequence) -> Drawn:
     """Refund requests of the 26 weeks, in order of time."""
     rng = Generator(PCG64(seed))
     arrivals = draw_arrivals(rng, CLAIMANTS, n_rows)
-    columns = draw_columns(rng, arrivals, draw_claims(rng, arrivals))
+    columns = draw_refund_columns(rng, arrivals, draw_claims(rng, arrivals))
     return Drawn(pa.table(columns), segment_names(CLAIMANTS, arrivals.segment))
 
 
@@ -110,7 +110,7 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
     n_before = np.rint(of_customer(arrivals, rate) * years).astype(np.int64)
     since = earlier_rows(arrivals.customer, arrivals.seconds, over=DAYS * SECONDS_A_DAY, step=1)
     years = np.round(years + (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / (365 * SECONDS_A_DAY), 2)
-    category = draw_categories(rng, arrivals)
+    category = draw_item_categories(rng, arrivals)
     price_usd = np.array([price for _, _, price in CATEGORIES.values()])[category]
     return Claims(
         years_active=years,
@@ -147,7 +147,7 @@ def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
     return np.array([min(len(set(account[begin:end])), IP_CAP) for begin, end in bounds])
 
 
-def draw_categories(rng: Generator, arrivals: Arrivals) -> Integers:
+def draw_item_categories(rng: Generator, arrivals: Arrivals) -> Integers:
     """Positions in `CATEGORIES`; the mix drifts."""
     first, last, _ = zip(*CATEGORIES.values(), strict=True)
     kept = kept_values(CLAIMANTS, arrivals.segment, "category", list(CATEGORIES))
@@ -178,7 +178,7 @@ def draw_item_names(rng: Generator, category: Integers) -> list[str]:
     return drawn
 
 
-def draw_columns(rng: Generator, arrivals: Arrivals, claims: Claims) -> dict[str, pa.Array]:
+def draw_refund_columns(rng: Generator, arrivals: Arrivals, claims: Claims) -> dict[str, pa.Array]:
     """The published columns; they are drawn one after the other, so their order determines the data."""
     n_rows = arrivals.day.size
     # Customers with hardly any earlier refunds often have no history on file.

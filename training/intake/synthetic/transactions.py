@@ -141,7 +141,7 @@ def draw_transactions(n_rows: int, seed: SeedSequence) -> Drawn:
     """Transactions of the 26 weeks, in order of time."""
     rng = Generator(PCG64(seed))
     arrivals = draw_arrivals(rng, PAYERS, n_rows)
-    columns = draw_columns(rng, arrivals, draw_payments(rng, arrivals))
+    columns = draw_transaction_columns(rng, arrivals, draw_payments(rng, arrivals))
     return Drawn(pa.table(columns), segment_names(PAYERS, arrivals.segment))
 
 
@@ -236,7 +236,7 @@ def sent_before(arrivals: Arrivals, amount_usd: Floats) -> tuple[Integers, Float
     return day.end - day.begin, average, n_paid == 0
 
 
-def draw_columns(rng: Generator, arrivals: Arrivals, payments: Payments) -> dict[str, pa.Array]:
+def draw_transaction_columns(rng: Generator, arrivals: Arrivals, payments: Payments) -> dict[str, pa.Array]:
     """The published columns; they are drawn one after the other, so their order determines the data."""
     n_rows = arrivals.day.size
     no_gas = draw_gaps(rng, payments)
