@@ -108,7 +108,7 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
 
 
 def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
-    """By name, each resampling variant that the rows allow, and the declared one, with its fits on the folds."""
+    """By name, each resampling variant to compare, which is allowed or declared, with its fits on the folds."""
     declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
     variants = {variant_name(variant): variant for variant in (*possible_variants(VARIANTS, folds, scorer), *declared)}
     tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
@@ -165,7 +165,7 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
 def possible_variants(
     variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration
 ) -> list[Resampling]:
-    """The resampling variants that suit the rows; if SMOTE is left out, a printed line says why."""
+    """The resampling variants to compare: those that suit the rows; if SMOTE is left out, a printed line says why."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
     n_rows, n_columns = max(fold.train.shape for fold in folds)
     without, why = [variant for variant in variants if variant.method != "smote"], ""

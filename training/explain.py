@@ -142,7 +142,7 @@ def scored_again(scorer: Scorer, vector: list[float]) -> Scored:
 
 
 def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence[Record] = ()) -> Explained:
-    """A record compared with what its version computes from its features."""
+    """A record explained: compared with what its version computes from its features."""
     try:
         prediction_of(record, latest=math.inf)
         scorer = versions.scorer(record["version"])

@@ -82,7 +82,7 @@ def check(
 
 
 def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) -> dict[tuple[int, str], bytes]:
-    """The states of the log's keys; raises StageError if the file has states, but none of these."""
+    """The states, before the log, of the keys to check; raises StageError if the file has states, but none of these."""
     states = {}
     for batch in file.states(1_000):
         for stored in batch:
@@ -98,7 +98,7 @@ def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) 
 
 
 def left_out(log: PastLog) -> str:
-    """How many lines of a log were not compared, by kind."""
+    """How many lines of a log the check leaves out, by kind."""
     return ", ".join(f"{kind}: {number:,}" for kind, number in merged_kinds(log.counts).items() if number)
 
 

@@ -96,7 +96,7 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
 
 
 def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
-    """Append the new rows to the data, and update data.dvc to name the result; raises DataError if rows are refused."""
+    """Append a retraining's new rows to the data, and have data.dvc name the result; raises DataError if refused."""
     appended = append_rows(new, scorer)
     say(
         f"{scorer.data}: {appended.rows:,} new rows, {appended.frauds:,} of them frauds, "
@@ -152,7 +152,7 @@ class RetrainReport(ReportRecord):
 
 
 def challenge(store: StoreWriter, name: str, *, is_candidate: bool, signing_key: str = "") -> RetrainReport:
-    """Release the packaged bundle, promote it if the gate accepts it and it is no candidate, and return the verdict."""
+    """Release the retrained bundle, promote it if the gate accepts it and it is no candidate; return the verdict."""
     version, rows = packaged_version(name), BUILD / name / "rows" / "test.parquet"
     release_packaged(store, [name], signing_key)
     before, _ = read_current_pointer(store, name)
@@ -185,7 +185,7 @@ HEADLINES: Mapping[Verdict, str] = {
 
 
 def pull_request_text(report: RetrainReport) -> str:
-    """The verdict as Markdown, for the pull request."""
+    """The verdict on a retrained bundle as Markdown, for the pull request."""
     measured = report.measured
     beside = f"compared with `{report.champion}`" if report.champion else "without a champion"
     lines = [

@@ -24,7 +24,7 @@ LATENCY_CALLS = 100
 
 
 def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Each model candidate's ROC AUC, average precision over the folds, and size in kB; and a table of latencies.
+    """The selection's report: each candidate's ROC AUC, average precision and size in kB; and a table of latencies.
 
     The folds' training rows are used as they are; resample them first if that is declared.
     """
@@ -55,7 +55,7 @@ def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, i
 
 
 def candidate_summary(values: Sequence[float]) -> dict[str, Any]:
-    """A model candidate's mean and spread (sample standard deviation) over folds, and each fold's value."""
+    """A candidate's mean and spread (sample standard deviation) over the selection's folds, and each fold's value."""
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "folds": list(values)}
 
 
@@ -76,7 +76,7 @@ def _latency(model: Any, rows: Matrix) -> dict[str, float]:  # noqa: ANN401 - as
 
 
 def describe_lead(report: dict[str, Any]) -> str:
-    """One sentence on whether another model candidate beats the shipped model by more than the spread between folds."""
+    """One sentence on whether the selection found a model that beats the shipped one by more than folds differ."""
     shipped = np.array(report[SHIPPED]["average_precision"]["folds"])
     leads: dict[str, Floats] = {
         name: np.array(candidate["average_precision"]["folds"]) - shipped

@@ -56,7 +56,7 @@ def write_synthetic_rows(drawn: Drawn, path: Path) -> None:
 
 
 def write_catalogue(path: Path) -> None:
-    """Write the catalogue's names and categories as CSV."""
+    """Write the synthetic catalogue's names and categories as CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows((("name", "category"), *items()))
 

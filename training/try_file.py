@@ -119,7 +119,7 @@ class StageOutput(io.TextIOBase):
 
 
 def run_stage(stage: str, name: str, folder: Path) -> None:
-    """Run one stage in the folder, and show its lines as they come.
+    """Run one stage in the folder of the tried file, and show its lines as they come.
 
     Raises StageError with the stage's own message if it fails, PolicyError if no threshold satisfies the policy.
     """
@@ -156,7 +156,7 @@ def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> lis
 
 
 def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float) -> tuple[list[Block], dict[str, str]]:
-    """The histories that can be tried, and the settings with them.
+    """The histories that can be tried for the file, and the settings with them.
 
     If the rows after the warm-up make no folds, no history can be tried, and a line says so. Raises DataError if the
     rows make no folds without a history either.
@@ -177,7 +177,7 @@ def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float)
 def chosen_history(
     inferred: Inferred, blocks: Sequence[Block], name: str, folder: Path, declare: Callable[[Inferred], None]
 ) -> Inferred:
-    """The file with those histories that help on the folds; prints what was tried.
+    """The tried file with those histories that help on the folds; prints what was tried.
 
     `declare` writes the declaration of a file with some histories. Raises StageError if nothing is left to learn from.
     """
@@ -213,7 +213,7 @@ def chosen_history(
 
 
 def headline_metrics(name: str, folder: Path) -> str:
-    """The headline metrics of the test window with their 95 % intervals, one a line."""
+    """The headline metrics of the tried file's test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
     intervals = json.loads((folder / REPORTS / name / "intervals.json").read_text())
     tested = f"{counted(metrics['rows'], 'later row')} with {counted(metrics['frauds'], 'fraud')}"
@@ -272,7 +272,7 @@ def is_warning(notice: str) -> bool:
 
 
 def data_warnings(name: str, folder: Path) -> list[str]:
-    """The warnings in the report of prepare, such as those of columns that give the label away."""
+    """The warnings in the report of prepare on the tried file, such as those of columns that give the label away."""
     report: dict[str, list[str]] = json.loads((folder / REPORTS / name / "rows.json").read_text())
     return report["warnings"]
 
@@ -367,7 +367,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
 
 
 def read_delay(text: str) -> float:
-    """The days of LABEL_DELAY, 0 if it is not given; raises StageError if it is not a number of days."""
+    """The days of LABEL_DELAY, as typed for `make try`, 0 by default; raises StageError if it is no number of days."""
     try:
         days = float(text or 0)
     except ValueError:

@@ -84,7 +84,7 @@ def trials(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
 
 
 def n_trials(scorer: ScorerDeclaration) -> int:
-    """The number of settings that `trials` goes through."""
+    """The number of settings that the tuning goes through."""
     if scorer.tuning.mode == "tpe" and searched_parameters(scorer):
         return scorer.tuning.trials
     return 1 + (len(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else 0)

@@ -91,5 +91,5 @@ def week_end(seconds: int) -> int:
 
 
 def unanswered(requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:
-    """The values of requests before a store has answered."""
+    """The values of requests that a history's store has not answered."""
     return [[None if event else [] for event in events] for events in requests]

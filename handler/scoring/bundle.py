@@ -78,12 +78,12 @@ def to_json(value: object, *, indent: int | None = None) -> bytes:
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """The content of a manifest's file, indented for readers."""
+    """The content of the file of a bundle's manifest, indented for readers."""
     return to_json(manifest, indent=1)
 
 
 def bundle_version(manifest: Mapping[str, Any]) -> str:
-    """The version of a manifest: 12 hexadecimal digits of its content's hash, equal for equal content."""
+    """The version of a bundle by its manifest: 12 hexadecimal digits of the content's hash, equal for equal content."""
     content = {key: value for key, value in manifest.items() if key != "version"}
     return hashlib.sha256(to_json(content)).hexdigest()[:12]
 

@@ -104,7 +104,7 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
 
 
 def age_in_days(date: float, time: float) -> float:
-    """The days from a date to a time, both in seconds: 0 if the date is the later one, NaN if it is missing.
+    """The feature of a date: its days to a time, both in seconds: 0 if the date is the later one, NaN if it is missing.
 
     >>> age_in_days(0.0, 129_600.0), age_in_days(60.0, 0.0)
     (1.5, 0.0)
@@ -115,12 +115,12 @@ def age_in_days(date: float, time: float) -> float:
 
 
 def hour_of_day(time: float, _time: float) -> float:
-    """The hour of a time in seconds, in UTC: 0 to 23."""
+    """The feature of a time in seconds: its hour in UTC, 0 to 23."""
     return time // SECONDS_AN_HOUR % 24.0
 
 
 def day_of_week(time: float, _time: float) -> float:
-    """The day of a time in seconds, in UTC: 0 (Monday) to 6."""
+    """The feature of a time in seconds: its day in UTC, 0 (Monday) to 6."""
     return (time // SECONDS_A_DAY + _FIRST_WEEKDAY) % 7.0
 
 

@@ -52,7 +52,7 @@ def seconds_of(duration: str) -> int:
 
 
 def duration_text(duration: str) -> str:
-    """A duration for a reader.
+    """A duration of a history, for a reader.
 
     >>> duration_text("24h"), duration_text("1d")
     ('24 hours', '1 day')
@@ -83,7 +83,7 @@ def _checked_resolution(value: str) -> str:
 
 
 def step_of(window: int) -> int:
-    """The step in which the start of a window moves, for its length; both in seconds."""
+    """The step in which the start of a history's window moves, for its length; both in seconds."""
     return next(step for longest, step in _STEPS if window <= longest)
 
 
@@ -263,7 +263,7 @@ def scale_of(field: DeclaredField) -> int:
 
 
 def unit_of(feature: HistoryFeature, fields: Mapping[str, DeclaredField]) -> str | None:
-    """What a feature's value counts, for reasons such as "14 events of this sender in 24 hours"."""
+    """What a history feature's value counts, for reasons such as "14 events of this sender in 24 hours"."""
     within = f" in {duration_text(feature.over)}" if feature.over else ""
     if feature.take == "count":
         return f"events of this {feature.entity}{within}"

@@ -275,9 +275,9 @@ def _options_of(query: bytes) -> QueryOptions:
 
 def _addressed(scorer: Scorer, answered: Answered, reader: str) -> list[dict[str, Any]]:
     """The answers with the reasons for a customer or an auditor; records keep the analyst's."""
-    from handler.web.readers import auditor_answers, for_customers  # noqa: PLC0415 - only such requests need it
+    from handler.web.readers import for_auditors, for_customers  # noqa: PLC0415 - only such requests need it
 
-    return for_customers(scorer, answered) if reader == "customer" else auditor_answers(answered.answers)
+    return for_customers(scorer, answered) if reader == "customer" else for_auditors(answered.answers)
 
 
 def _whatif_of(scorer: Scorer) -> "WhatIf":

@@ -26,8 +26,8 @@ def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
     return addressed
 
 
-def auditor_answers(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The answers, whose reasons cover all features, without sentences: only what can be computed again is left."""
+def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The answers for auditors: their reasons cover all features, without sentences that can be computed again."""
     return [
         {
             **answer,
@@ -40,7 +40,7 @@ def auditor_answers(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def customer_reasons(scorer: Scorer, contributions: Sequence[float]) -> list[dict[str, str]]:
-    """Code and text of the N_REASONS features, at most, that raise the risk most and have a reason for customers."""
+    """For customers: code and text of the N_REASONS features, at most, that raise the risk most and have a reason."""
     names, reasons = scorer.bundle.features.names, scorer.contract.customer_reasons
     raising = sorted(
         (place for place, share in enumerate(contributions) if share > 0 and names[place] in reasons),

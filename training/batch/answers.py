@@ -94,7 +94,7 @@ def answer_rows(  # noqa: PLR0913 - the options are keyword-only
 
 
 def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.DataFrame, pd.Series]:
-    """The valid rows' inputs, typed as in a request, and the reasons why each of the others is rejected.
+    """The inputs of a batch's valid rows, typed as in a request, and the reasons why each of the others is rejected.
 
     If the contract has a history and the rows have ids, the inputs include the id.
     """

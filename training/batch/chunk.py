@@ -90,7 +90,7 @@ def _past_of(run: Path, contract: Contract, first: int, n_rows: int) -> pd.DataF
 
 
 def scorer_of(job: ScoringJob) -> Scorer:
-    """The scorer of a run."""
+    """The scorer of a run over chunks."""
     return _scorer(job.run / "bundle", get_ident())
 
 

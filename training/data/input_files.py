@@ -75,7 +75,7 @@ def read_input_files(path: Path) -> list[InputFile]:
 
 
 def read_as(parts: Sequence[InputFile]) -> str:
-    """How the text files that are not plain CSV are read, in words; "" if all are plain."""
+    """How those input files are read, in words, that are not plain CSV; "" if all are plain."""
     dialects = dict.fromkeys(part.dialect for part in parts if part.dialect)
     return "; ".join(f"read as {text}" for text in dict.fromkeys(dialect.differences() for dialect in dialects) if text)
 
@@ -242,7 +242,7 @@ def _refuse_columns(first: InputFile, part: InputFile) -> None:
 
 
 def require_columns(part: InputFile, columns: Sequence[str]) -> None:
-    """Raise DataError, with the names that come close, if a file lacks a column."""
+    """Raise DataError, with the names that come close, if an input file lacks a column."""
     names = part.schema.names
     if missing := sorted(set(columns) - set(names)):
         hints = "".join(near_text(name, names) for name in missing)

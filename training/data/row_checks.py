@@ -34,13 +34,13 @@ class CheckedRows:
 
 
 def declared_columns(scorer: ScorerDeclaration) -> list[str]:
-    """The columns that a scorer's file must have."""
+    """The columns that a scorer's file must have for its rows to be checked."""
     names = (*filter(None, (scorer.id, scorer.entity, scorer.split.weight)), scorer.time, *scorer.fields, scorer.label)
     return list(dict.fromkeys(names))
 
 
 def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
-    """The declared share of the rows, sampled with the declared seed; `offset` is how many rows came before these."""
+    """The rows to check: the declared share, sampled with the declared seed; `offset` is how many came before these."""
     if scorer.split.sample == 1:
         return rows
     # One random number per row, so that the sample does not depend on how the rows are cut into chunks.
@@ -99,7 +99,7 @@ def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
 
 
 def require_few_bad_rows(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
-    """Raise DataError if more rows are bad than the declaration allows."""
+    """Raise DataError if the checks reject more rows than the declaration allows."""
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(
             f"{n_bad:,} of {n_rows:,} rows ({n_bad / n_rows:.2%}) break the contract; quarantine.max_share allows "

@@ -49,7 +49,7 @@ def lines_by_kind(lines: Iterable[Line]) -> LinesByKind:
 
 
 def joined_lines(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
-    """The lines of several chunks, in order, counted by kind."""
+    """The lines that several chunks have set aside, in order, counted by kind."""
     counted: LinesByKind = {}
     for part in parts:
         for kind, lines in part.items():
@@ -59,7 +59,7 @@ def joined_lines(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
 
 
 def set_aside_sentences(lines: Mapping[str, Lines], *, n_files: int = 1) -> list[str]:
-    """One sentence for each kind of line."""
+    """One sentence for each kind of line that is set aside."""
     texts = []
     for kind, (n, file, number, reason) in lines.items():
         where = f"line {number:,}" + (f" of {file}" if n_files > 1 else "")

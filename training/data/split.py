@@ -99,7 +99,7 @@ def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd
 
 
 def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """The first and last timestamp of a window, and its numbers of rows and frauds."""
+    """The first and last timestamp of a split's window, and its numbers of rows and frauds."""
     frauds = int(label.sum())
     first, last = timestamp_text(float(seconds[0])), timestamp_text(float(seconds[-1]))
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}

@@ -71,13 +71,13 @@ class Survey(NamedTuple):
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its first bytes."""
+    """Whether a file is Parquet and no text, by its first bytes."""
     with path.open("rb") as file:
         return file.read(len(PARQUET)) == PARQUET
 
 
 def text_packing(path: Path) -> Packing:
-    """How a file is compressed, by its first bytes; raises DataError if it holds no text."""
+    """How a text file is compressed, by its first bytes; raises DataError if it holds no text."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     packing = Packing()
@@ -151,7 +151,7 @@ def _encoding_by_head(head: bytes) -> str:
 
 @contextmanager
 def unpacked_text(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed."""
+    """The bytes of a text file, decompressed."""
     if packing.kind == "gzip":
         with gzip.open(path) as file:
             yield cast("IO[bytes]", file)

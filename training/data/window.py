@@ -34,7 +34,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def repeated(weight: npt.NDArray[np.floating[Any]]) -> Positions:
-    """The position of each row, repeated once for each request that the row stands for, ascending.
+    """The position of each row of a window, repeated once for each request that the row stands for, ascending.
 
     Fractions carry over to the next rows: the repetitions of any run of consecutive rows differ from the sum of their
     weights by less than one. A row of weight 0 is part of the history, but nothing is learned from it.
@@ -44,7 +44,7 @@ def repeated(weight: npt.NDArray[np.floating[Any]]) -> Positions:
 
 
 def drawn_by(entity: pd.Series | None, copy_of: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    """The group that intervals draw each row with: its entity, or the row of which it is a copy; None: no groups."""
+    """The group that intervals draw a row of a window with: its entity, or the row it copies; None: no groups."""
     if entity is None or copy_of is None:
         return copy_of if entity is None else entity.to_numpy()
     # Copies of a row without an entity are still one row.

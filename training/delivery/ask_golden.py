@@ -18,7 +18,7 @@ TOLERANCE = 1e-9  # as in handler/scoring/scorer.py: exp() depends on the platfo
 
 
 def golden_event(route: str, request: object) -> dict[str, Any]:
-    """The request as an HTTP API of API Gateway sends it (payload format 2.0)."""
+    """The golden request as an HTTP API of API Gateway sends it (payload format 2.0)."""
     host = "artifact.execute-api.local"
     http = {"method": "POST", "path": route, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "check"}
     return {
@@ -34,7 +34,7 @@ def golden_event(route: str, request: object) -> dict[str, Any]:
 
 
 def probability_of(answer: dict[str, Any]) -> float:
-    """The fraud probability of an answer; the confidence of a decision is the probability of its predicted class."""
+    """The fraud probability of a golden answer; a decision's confidence is the probability of its predicted class."""
     if "fraud_probability" in answer:
         return float(answer["fraud_probability"])
     confidence = float(answer["confidence"])

@@ -27,7 +27,7 @@ def judge_challenger(
     declared: ScorerDeclaration,
     best_former: Contender | None = None,
 ) -> GateVerdict:
-    """The verdict on a challenger: it must be calibrated, and rank and catch no worse (`weighing` has the rules).
+    """The gate's verdict: a challenger must be calibrated, and rank and catch no worse (`weighing` has the rules).
 
     `rows` are recent rows that `require_prepared_columns` accepts and from which the challenger has not learned. They
     hold the history features of each contender whose own `past` is None, and count as often as a declared `weight`
@@ -115,7 +115,7 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
 
 
 def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
-    """Raise DataError if the rows lack columns that `prepare` writes, or have them in another type."""
+    """Raise DataError if the gate's rows lack columns that `prepare` writes, or have them in another type."""
     others = filter(None, (declared.entity, declared.split.weight))
     needed = [declared.time, declared.label, *others, *challenger.contract.keys, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):

@@ -239,7 +239,7 @@ def opened_table(address: str, variable: str, environment: Mapping[str, str]) ->
 
 
 def is_table(address: str) -> bool:
-    """Whether an address names a table, not a file."""
+    """Whether the address of a served history names a table, not a file."""
     return address.startswith(TABLE)
 
 
@@ -285,7 +285,7 @@ def loaded_as_of(address: str, scorer: str, past: RequestPast) -> int | None:
 
 
 def missing_past(scorer: str, served: Contract, offered: Contract) -> str | None:
-    """The objection to a version that has another history than the serving version; None if there is none.
+    """The objection to a version that has another history than the one that is served; None if there is none.
 
     Versions with the same history share its states. A version with another one begins without states, unless they were
     loaded into the history that HISTORY names in the environment. Raises StageError if that history cannot be read.

@@ -21,7 +21,7 @@ SHOWN = 5
 
 
 def is_missing(values: pd.Series) -> pd.Series:
-    """Which values are missing or empty texts."""
+    """Which values of a label's column are missing or empty texts."""
     return values.isna() | (values.astype(object) == "")
 
 

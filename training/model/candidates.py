@@ -46,7 +46,7 @@ class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
 
 
 def linear_candidate(scorer: ScorerDeclaration) -> Pipeline:
-    """Logistic regression on imputed, scaled numbers and one-hot categories."""
+    """The candidate that is linear: logistic regression on imputed, scaled numbers and one-hot categories."""
     numbers, codes = numbers_and_codes(feature_types(scorer.contract))
     scaled = make_pipeline(
         FunctionTransformer(signed_log),

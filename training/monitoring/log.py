@@ -285,7 +285,7 @@ def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
 
 
 def prediction_of(record: Mapping[str, Any], latest: float) -> Prediction:
-    """A record's values; raises UnusableError if one cannot be used, or if it is dated after `latest` (seconds)."""
+    """A log record's values; raises UnusableError if one cannot be used, or if it is dated after `latest` (seconds)."""
     return Prediction(*_parsed(record, _PREDICTION, latest))
 
 

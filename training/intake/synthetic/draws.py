@@ -116,7 +116,7 @@ def heavy_tail(rng: Generator, size: int) -> Floats:
 
 
 def draw_amounts(rng: Generator, usual_usd: Floats, day: Integers, *, growth: float) -> Floats:
-    """Dollars and cents around the usual amount, which grows by the share `growth` from the first day to the last."""
+    """Dollars and cents around the usual amount, for either file; it grows by the share `growth` over all days."""
     amount = usual_usd * (1.0 + growth * day / DAYS) * heavy_tail(rng, day.size)
     return np.maximum(np.round(amount, 2), 0.01)
 
@@ -145,7 +145,7 @@ def texts(names: Names, codes: Integers, missing: Mask | None = None) -> pa.Arra
 
 
 def draw_arrivals(rng: Generator, population: Population, n_rows: int) -> Arrivals:
-    """Times over 26 weeks with slightly growing traffic, and the segment and the customer of each row."""
+    """The times of either file's rows over 26 weeks of slightly growing traffic, with their segments and customers."""
     days = draw_days(rng, population, n_rows)
     segments = draw_segments(rng, population, days)
     offsets, customers, bounds = [], [], {"": (0, 0)}
@@ -203,14 +203,14 @@ def draw_stream(
 
 
 def draw_days(rng: Generator, population: Population, n_rows: int) -> Integers:
-    """The day of each row; weekdays differ, and traffic grows by a thousandth of the first day's every day."""
+    """The day of each row of either file; weekdays differ, and traffic grows by 0.001 of the first day's every day."""
     days = np.arange(DAYS)
     weights = np.array(population.weekdays)[days % 7] * (1000 + days)
     return pick(rng, weights.tolist(), n_rows)
 
 
 def draw_segments(rng: Generator, population: Population, day: Integers) -> Integers:
-    """The code of the segment of each row; the late fraud appears from its day on."""
+    """The code of the segment of each row of either file; the late fraud appears from its day on."""
     n_late = len(population.late_fraud)
     shares = [segment.per_100k for segment in population.segments]
     early = pick(rng, shares[:-n_late] + [0] * n_late, day.size)
@@ -218,12 +218,12 @@ def draw_segments(rng: Generator, population: Population, day: Integers) -> Inte
 
 
 def draw_hours(rng: Generator, is_fraud: Mask) -> Integers:
-    """The hour of each row; fraud is busiest at night."""
+    """The hour of each row of either file; fraud is busiest at night."""
     return np.where(is_fraud, pick(rng, FRAUD_HOURS, is_fraud.size), pick(rng, HOURS, is_fraud.size))
 
 
 def draw_quantities(rng: Generator, population: Population, segment: Integers) -> list[Floats]:
-    """One lognormal column for each of the segments' spreads."""
+    """One lognormal column for each of the spreads of a population's segments."""
     spreads = np.array([kind.spreads for kind in population.segments])[segment]
     return [median * rng.lognormal(0.0, sigma) for median, sigma in spreads.transpose(1, 2, 0)]
 
@@ -255,7 +255,7 @@ def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> E
 
 
 def kept_values(population: Population, segment: Integers, field: str, names: Names) -> list[tuple[Mask, Integers]]:
-    """For each segment restricted to some values of the field: its rows, and the values' positions in `names`."""
+    """For each segment of a population that has only some values of the field: its rows, and the values' positions."""
     return [
         (segment == position, np.array([names.index(value) for value in kind.only[field]]))
         for position, kind in enumerate(population.segments)
@@ -264,17 +264,17 @@ def kept_values(population: Population, segment: Integers, field: str, names: Na
 
 
 def is_fraudster(population: Population, segment: Integers) -> Mask:
-    """True for each row that is fraud, labelled so or not."""
+    """True for each row of a population that is fraud, labelled so or not."""
     return segment >= len(population.legitimate)
 
 
 def draw_labels(rng: Generator, population: Population, segment: Integers) -> npt.NDArray[np.int8]:
-    """The published labels: 4 % of the frauds are not labelled as such, and 3 in 10,000 other rows are."""
+    """The published labels of either file: 4 % of the frauds are not labelled so, and 3 in 10,000 other rows are."""
     is_fraud = is_fraudster(population, segment)
     is_wrong = rng.integers(10_000, size=segment.size) < np.where(is_fraud, 400, 3)
     return (is_fraud ^ is_wrong).astype(np.int8)
 
 
 def segment_names(population: Population, segment: Integers) -> npt.NDArray[np.str_]:
-    """The name of the segment of each row."""
+    """The name of the population's segment of each row."""
     return np.array([kind.name for kind in population.segments])[segment]

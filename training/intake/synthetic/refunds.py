@@ -122,7 +122,7 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
 
 
 def draw_ips(rng: Generator, arrivals: Arrivals) -> Integers:
-    """The number of the IP address that each request comes from."""
+    """The number of the IP address that each refund request comes from."""
     n_rows, names = arrivals.day.size, [kind.name for kind in CLAIMANTS.segments]
     is_office = arrivals.segment == names.index("shared_ip")
     is_farm = arrivals.segment == names.index("account_farm")
@@ -137,7 +137,7 @@ def draw_ips(rng: Generator, arrivals: Arrivals) -> Integers:
 
 
 def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
-    """How many accounts used each row's IP address in the 30 days before, at most 64.
+    """How many accounts used the IP address of each refund request in the 30 days before, at most 64.
 
     The window begins at a full day, like that of `history` in params.yaml.
     """
@@ -148,14 +148,14 @@ def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
 
 
 def draw_item_categories(rng: Generator, arrivals: Arrivals) -> Integers:
-    """Positions in `CATEGORIES`; the mix drifts."""
+    """The returned items' positions in `CATEGORIES`; the mix drifts."""
     first, last, _ = zip(*CATEGORIES.values(), strict=True)
     kept = kept_values(CLAIMANTS, arrivals.segment, "category", list(CATEGORIES))
     return keep_to(rng, pick_drifting(rng, first, last, arrivals.day), kept)
 
 
 def draw_items(rng: Generator, category: Integers) -> list[str]:
-    """For each row an item of its category in a customer's wording, or sometimes junk."""
+    """For each refund request an item of its category in a customer's wording, or sometimes junk."""
     is_junk = happens(rng, 30, category.size).tolist()
     dice = rng.integers(1_000_000, size=(category.size, 5)).tolist()
     categories = list(CATEGORIES)
@@ -168,7 +168,7 @@ def draw_items(rng: Generator, category: Integers) -> list[str]:
 
 
 def draw_item_names(rng: Generator, category: Integers) -> list[str]:
-    """For each row the name of an item of its category; a category's first items are returned most often."""
+    """For each refund request the name of an item of its category; a category's first items are returned most often."""
     names = np.empty(category.size, dtype=object)
     for position, category_name in enumerate(CATEGORIES):
         rows = np.flatnonzero(category == position)

@@ -166,7 +166,7 @@ def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
 
 
 def draw_receivers(rng: Generator, arrivals: Arrivals) -> Integers:
-    """The number of each row's receiver: a merchant, a contact of the sender, a mule, or somebody new."""
+    """The number of each payment's receiver: a merchant, a contact of the sender, a mule, or somebody new."""
     n_rows = arrivals.day.size
     weights = [20_000 // (rank + 20) for rank in range(N_MERCHANTS)]
     merchant = pick(rng, weights, n_rows)
@@ -204,7 +204,7 @@ def draw_tokens(rng: Generator, segment: Integers, chain: Integers) -> Integers:
 
 
 def draw_countries(rng: Generator, arrivals: Arrivals) -> Integers:
-    """Positions in `COUNTRIES`; each sender has one."""
+    """The positions in `COUNTRIES` of the payments; each sender has one."""
     kept = kept_values(PAYERS, arrivals.segment, "sender_country", list(COUNTRIES))
     drawn = keep_to(rng, pick(rng, COUNTRIES.values(), arrivals.segment.size), kept)
     return of_customer(arrivals, drawn)
