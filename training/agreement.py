@@ -46,7 +46,7 @@ class ShadowPairs:
 
 
 def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
-    """A scorer's requests that a shadow scored too, by the latest pair of champion and shadow versions in the log.
+    """The requests whose agreement is measured: those of the latest pair of champion and shadow versions in a log.
 
     Raises DataError if there are fewer than FEWEST.
     """

@@ -20,7 +20,7 @@ from training.run.files import REPORTS, write_json, write_table, write_text
 
 
 def replay_of(name: str, *, since: float | None, every: int, days: float | None) -> Replay:
-    """The replay of a declared scorer.
+    """The replay that a backtest of a declared scorer shows.
 
     By default it starts with the test window, because the model was tuned on the rows before it.
     """

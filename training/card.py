@@ -4,9 +4,9 @@ import logging
 
 from training.declaration import declared_scorer
 from training.report.card_figures import pictures
+from training.report.card_reports import read_reports
 from training.report.html import page
 from training.report.model_card import card_content, model_card
-from training.report.stage_reports import read_reports
 from training.run.command import run
 from training.run.files import REPORTS, write_json, write_text
 from training.run.progress import say

@@ -48,7 +48,7 @@ def made(*arguments: str) -> list[str]:
 def golden_answers(
     folder: Path, environment: Mapping[str, str], python: Sequence[str] = (sys.executable,)
 ) -> tuple[str, list[str]]:
-    """How many golden requests an artifact answers correctly in a bare interpreter, and a sentence per fault."""
+    """How many golden requests a checked artifact answers correctly in a bare interpreter, and a sentence per fault."""
     done = subprocess.run(  # noqa: S603 - an interpreter, on a file of ours
         [*python, "-I", "-S", "-B", ASK, folder],
         env=dict(environment),
@@ -66,7 +66,7 @@ def golden_answers(
 
 
 def row(architecture: str, artifact: Artifact, golden: str) -> list[str]:
-    """An artifact's line in the table."""
+    """An artifact's line in the check's table."""
     machines = list(artifact.libraries().values())
     return [
         architecture,
@@ -96,7 +96,7 @@ def checked(architecture: str, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, in columns."""
+    """The rows of the check's table, in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows

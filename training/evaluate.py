@@ -29,7 +29,7 @@ OUTAGE, WITHOUT_HISTORY = ("average_precision", "recall", "precision", "alert_ra
 
 
 def without_history(window: Window, scorer: ScorerDeclaration) -> Iterator[pd.DataFrame]:
-    """The rows, a row group at a time, as the function sees them while the history does not answer."""
+    """The rows to evaluate, a row group at a time, as the function sees them while the history does not answer."""
     features = scorer.history.features if scorer.history else ()
     for rows in window.frames(window.names):
         yield rows.assign(**{name: rows.get(f"{name}{GIVEN}", np.nan) for name in features})

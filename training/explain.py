@@ -104,7 +104,7 @@ class Versions:
 
 
 def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
-    """The feature vector of a record; raises UncomputableError if the record does not determine it."""
+    """The feature vector of a record to explain; raises UncomputableError if the record does not determine it."""
     features = scorer.bundle.features
     vector = []
     for name, labels in zip(features.names, features.labels, strict=True):
@@ -241,7 +241,7 @@ def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Vers
 
 
 def summary_of_comparison(name: str, compared: Sequence[Explained]) -> str:
-    """How many decisions are equal, different or not recomputed, and the first ones that are not equal."""
+    """How many explained decisions are equal, different or not recomputed, and the first ones that are not equal."""
     versions = Counter(str(decision.record.get("version")) for decision in compared)
     verdicts = Counter(decision.verdict for decision in compared)
     counts = ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in (EQUAL, DIFFERENT, UNKNOWN))

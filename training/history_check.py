@@ -103,7 +103,7 @@ def left_out(log: PastLog) -> str:
 
 
 def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]) -> str:
-    """The findings, as a table and in words."""
+    """The findings of the check, as a table and in words."""
     columns = {"equal": findings.equal, "missing": findings.missing, "extra": findings.extra, "other": findings.other}
     lines = [f"{name}: {counted(log.n_requests, 'request')} with a past", ""]
     lines.append(f"{'feature':<32}" + "".join(f"{column:>12}" for column in columns))

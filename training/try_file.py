@@ -256,7 +256,7 @@ def _described_point(point: pd.Series, scorer: ScorerDeclaration) -> str:
 
 
 def too_few_frauds(n_frauds: int) -> str:
-    """The message for too few frauds: how little they can show, and what to bring instead."""
+    """The message for too few frauds in the tried file: how little they can show, and what to bring instead."""
     n_test = max(round(TEST * n_frauds), 1)
     low, _ = share_interval(n_test, n_test)
     return (

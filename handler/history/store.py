@@ -86,7 +86,7 @@ class PastStore(ABC):
 
 
 def week_end(seconds: int) -> int:
-    """The end of a time's week; expiry times are rounded up to it, so that they seldom change."""
+    """The end of a time's week; a store rounds expiry times up to it, so that they seldom change."""
     return -(-seconds // WEEK) * WEEK
 
 

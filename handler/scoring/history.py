@@ -258,7 +258,7 @@ class History(Frozen):
 
 
 def scale_of(field: DeclaredField) -> int:
-    """How many whole units make 1 in the field's own unit; whole units are summed without rounding errors."""
+    """How many whole units of a history's sums make 1 in the field's own unit; they sum without rounding errors."""
     return {"money": 100, "count": 1}.get(field.type, 1_000_000)
 
 

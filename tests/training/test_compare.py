@@ -321,7 +321,7 @@ def test_one_variant_alone_is_said() -> None:
     assert verdict_of(report, "none", is_automatic=True) == "none is the only variant that these rows allow"
 
 
-def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
+def test_card_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
     """The report has the declared variant and a verdict, and the table a line for each variant.
 
     The next stages read the declared resampling and the declared number of rounds.

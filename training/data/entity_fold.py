@@ -67,12 +67,12 @@ class Folded:
 
 
 def id_hashes(past: RequestPast, ids: Sequence[str | None]) -> Integers:
-    """The hash of each row's id, MISSING where it has none."""
+    """The hash of each row's id, as the fold reads it, MISSING where it has none."""
     return np.array([MISSING if text is None else past.id_hash(text) for text in ids], np.int64)
 
 
 def stored_keys(rows: PastRows, scorer: str, contract: Contract) -> set[bytes]:
-    """The keys of all rows, as a store spells them for a scorer."""
+    """The keys of all rows to fold, as a store spells them for a scorer."""
     if contract.history is None:
         return set()
     past, entities = RequestPast(scorer, contract, contract.history), enumerate(contract.history.entities.values())

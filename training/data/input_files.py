@@ -261,7 +261,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def are_whole(parts: Sequence[InputFile], column: str) -> bool:
-    """Whether every number of a column is whole; then 5411.0 means the code 5411 (`training.data.column_checks`).
+    """Whether every number of a column of input files is whole; then 5411.0 means 5411 (`training.data.column_checks`).
 
     All rows decide this, not only those of one chunk, so that a code is spelled the same way in every chunk.
     """

@@ -36,7 +36,7 @@ BLOCK_ROWS = 250_000
 
 
 def whole_measures(values: Floats, scale: int) -> Integers:
-    """Measured values in whole units; a missing one is 0."""
+    """Measured values as a history sums them, in whole units; a missing one is 0."""
     scaled = np.rint(np.where(np.isnan(values), 0.0, values) * scale)
     return np.clip(scaled, -LARGEST_MEASURE, LARGEST_MEASURE).astype(np.int64)
 

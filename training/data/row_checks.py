@@ -59,7 +59,7 @@ def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
 
 
 def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - the result of `time_is_number`
-    """Each row of a scorer checked, however many are bad; raises DataError if a label is wrong."""
+    """The checks of each row of a scorer, however many are bad; raises DataError if a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
     _require_dates(seconds, scorer)

@@ -58,12 +58,12 @@ class ChunkRows:
 
 
 def n_chunks(parts: Sequence[InputFile], chunk_rows: int) -> int:
-    """How many chunks the parts have; for CSV files, an upper bound."""
+    """How many chunks of rows are read from the parts; for CSV files, an upper bound."""
     return sum(ceil(part.n_rows / chunk_rows) for part in parts)
 
 
 def chunks_of(parts: Sequence[InputFile], chunk_rows: int, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
-    """All rows of the parts, in order, in chunks; raises DataError if a file is damaged.
+    """All rows of the parts, read in order, in chunks; raises DataError if a file is damaged.
 
     With `columns` only these are read from a Parquet file.
     """
@@ -101,7 +101,7 @@ def _in_schema(table: pa.Table, part: InputFile, columns: Sequence[str] | None) 
 
 
 def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRows:
-    """The rows of a part's chunk as a table; in a text file, only an empty cell is missing."""
+    """The rows that are read from a part's chunk, as a table; in a text file, only an empty cell is missing."""
     if isinstance(content, pa.Table) or part.dialect is None:
         return ChunkRows(content, range(len(content)), {})
     plain = _plain_table(content, part)
@@ -166,7 +166,7 @@ def _texts(cells: Sequence[str]) -> pa.Array:
 
 
 def frame_of(table: pa.Table, fractions: Collection[str] = ()) -> pd.DataFrame:
-    """The rows of a table as pandas holds them; a value does not depend on which other rows are in the table.
+    """Rows that were read, as pandas holds them; a value does not depend on which other rows are in the table.
 
     `fractions` are the columns of identifying numbers (codes, ids) that are not all whole.
     """
@@ -185,7 +185,7 @@ def without_dictionaries(table: pa.Table) -> pa.Table:
 
 
 def with_decimal_points(table: pa.Table, part: InputFile, numbers: Collection[str]) -> pa.Table:
-    """The rows of a part, with 1298.55 for 1.298,55 in columns of numbers if the file has decimal commas."""
+    """Rows read from a part, with 1298.55 for 1.298,55 in columns of numbers if the file has decimal commas."""
     if part.dialect is None or part.dialect.decimal == ".":
         return table
     for index, name in enumerate(table.column_names):
@@ -224,7 +224,7 @@ def read_rows(
 
 
 def lines_of(chunk: Chunk, rows: ChunkRows, part: InputFile) -> list[Line]:
-    """The lines of a chunk that are not rows."""
+    """The lines of a chunk that cannot be read as rows."""
     return [Line(part.name, chunk.content[place].number, reason) for place, reason in rows.broken.items()]
 
 

@@ -120,7 +120,7 @@ class FoldError(StageError):
 def prequential_positions(
     seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float, time: str = "time"
 ) -> list[tuple[Positions, Positions]]:
-    """The positions of the training and of the validation rows of each fold.
+    """The split of rows into folds: the positions of the training and of the validation rows of each fold.
 
     The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
     except those within the label delay. If there are so few distinct times that several blocks would begin at the same
@@ -161,7 +161,7 @@ def prequential_positions(
 def check_folds(
     folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels, time: str = "time"
 ) -> None:
-    """Raise FoldError if the training or validation rows of a fold lack a class; `time` names their column."""
+    """Raise FoldError if a split into folds leaves a fold's rows without a class; `time` names their column."""
     fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
     remedies = {
         "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or add older frauds",

@@ -110,7 +110,7 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
 
 
 def checked_past_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
-    """The parts of all checked rows that a scorer's history reads, in order of time; `name` is the scorer's name."""
+    """The parts of all checked rows from which a scorer's states are computed, in order of time; `name` is its name."""
     history: History = contract.history  # type: ignore[assignment]  # `write_state_file` has checked it
     past = RequestPast(name, contract, history)
     texts, numbers = past_row_columns(history)

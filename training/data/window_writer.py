@@ -156,7 +156,7 @@ class _InGroups:
 
 
 def window_schema(scorer: ScorerDeclaration) -> pa.Schema:
-    """The columns of checked rows."""
+    """The columns that are written of checked rows."""
     kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
     kinds |= dict.fromkeys(filter(None, (scorer.split.weight, scorer.time)), pa.float64())
     for name, field in scorer.fields.items():

@@ -14,7 +14,7 @@ from training.run.progress import warn_once
 
 
 def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
-    """The given version, else the store's current one, else the packaged one; verified, with its files by name.
+    """The given version, else the serving one: the store's current or the packaged one; verified, with files by name.
 
     Raises StageError, BundleError or StoreError if there is none, or if it may not be served.
     """
@@ -40,7 +40,7 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
 
 
 def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
-    """The scorer whose baseline a log is compared with, and its origin: the store, else the packaged bundle."""
+    """The serving scorer whose baseline a log is compared with, and its origin: the store, else the packaged bundle."""
     try:
         store = open_store_writer(address)
         pointer, _ = read_current_pointer(store, name)
@@ -55,7 +55,7 @@ def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
 def served_lists(
     store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
 ) -> Lists | None:
-    """The lists that a function with this store applies; None if there are none.
+    """The lists that a function with this store is serving; None if there are none.
 
     Raises StageError if there are some and a function would refuse them.
     """

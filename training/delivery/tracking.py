@@ -13,7 +13,7 @@ from handler.releases.store import Pointer
 from training.declaration import declared_scorer
 from training.errors import StageError
 from training.report.card_figures import pictures
-from training.report.stage_reports import read_reports
+from training.report.card_reports import read_reports
 from training.run.files import BUNDLES, REPORTS
 from training.run.provenance import LOCK, origin
 

@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 
 
 def entity_groups(entity: Any) -> Positions:  # noqa: ANN401 - a column of any type
-    """Each row's entity as a number, from 0 to n_entities - 1; a row without an entity is an entity of its own.
+    """Each row's entity as a number for intervals, from 0 to n_entities - 1; a row without one is an entity of its own.
 
     Rows of one card or account tend to be fraud, and to be caught, together, so they tell less than independent rows.
     """

@@ -26,7 +26,7 @@ def number_bins(numbers: npt.NDArray[np.floating], edges: npt.ArrayLike) -> Posi
 
 
 def label_bins(codes: npt.NDArray[np.floating]) -> Positions:
-    """Each level's bin by its code: 0 where it is NaN, else the code plus 1."""
+    """The bin of each level's code: 0 where it is NaN, else the code plus 1."""
     return np.where(np.isnan(codes), -1, codes).astype(np.intp) + 1
 
 

@@ -94,7 +94,7 @@ def _added(left: dict[str, pd.Series], right: dict[str, pd.Series]) -> dict[str,
 
 
 def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
-    """The vocabulary of training rows; see `vocabulary_of`."""
+    """The encoder's vocabulary from training rows; see `vocabulary_of`."""
     counts = {name: rows[name].value_counts() for name in _categories(contract)}
     return vocabulary_of(counts, contract, catalogue)
 
@@ -115,6 +115,6 @@ def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue
 
 
 def numbers_and_codes(feature_types: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The positions of the numeric features, and of the category codes."""
+    """The positions of the encoder's numeric features, and of the category codes."""
     numbers, codes = ([i for i, kind in enumerate(feature_types) if kind == wanted] for wanted in "qc")
     return numbers, codes

@@ -68,7 +68,7 @@ def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.Data
 def out_of_time_margins(
     positions: Iterable[tuple[Positions, Positions]], margins_of: Callable[[Positions, Positions], Matrix]
 ) -> tuple[Positions, Matrix]:
-    """The positions of all validation rows, ascending, and each one's margin by a model of earlier rows only.
+    """The positions of all folds' validation rows, ascending, and each one's margin by a model of earlier rows only.
 
     `margins_of` fits a model on the rows at the first positions, and returns its margins for the rows at the second.
     """

@@ -29,7 +29,7 @@ WORKING_MB = 128
 
 
 def fraud_weight(declared: Resampling, label: Labels) -> float:
-    """The weight of each fraud in the model's loss; class_weight gives all frauds together the declared ratio."""
+    """The resampling's weight of each fraud in the loss; class_weight gives all frauds together the declared ratio."""
     n_frauds = int(label.sum())
     if declared.method != "class_weight":
         return 1.0

@@ -165,7 +165,7 @@ def _out_of_time(
 
 
 def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:
-    """The state that the monitor would have given, at the time `now`, to a model that had served these weeks."""
+    """The state that the monitor would have given, at the time `now`, to a dated model that had served these weeks."""
     if not weeks:
         return INSUFFICIENT
     joined: dict[str, Any] = {

@@ -20,9 +20,9 @@ from training.report.axes import (
     round_ticks,
     write_key,
 )
+from training.report.card_reports import Reports, Row
 from training.report.html import Picture
 from training.report.markdown import percent
-from training.report.stage_reports import Reports, Row
 
 MOST_FEATURES = 12
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)

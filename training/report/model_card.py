@@ -14,9 +14,9 @@ from handler.scoring.features import feature_names
 from handler.scoring.scorer import N_REASONS
 from training.monotone import monotone_signs
 from training.params import COST_PARTS, Resampling
+from training.report.card_reports import Reports, Row
 from training.report.html import Section
 from training.report.markdown import code, escaped, number, percent, percent_within, plain, target
-from training.report.stage_reports import Reports, Row
 
 Facts = dict[str, Any]
 

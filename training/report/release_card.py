@@ -62,7 +62,7 @@ class ReleaseCard(ReportRecord):
 
 
 def measured_metrics(manifest: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Measured]:
-    """The metrics of a manifest, with those of its predecessor's manifest."""
+    """The metrics of a release, for its card, with those of its predecessor's manifest."""
     return {
         name: Measured(
             value=manifest["metrics"][name],

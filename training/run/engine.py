@@ -8,7 +8,7 @@ from training.run.processes import Workers
 
 
 def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
-    """The declared workers, for as long as the block lasts."""
+    """The workers of the declared engine, for as long as the block lasts."""
     if compute.engine == "local":
         return nullcontext(Workers(compute))
     # Dask takes a second to import, so it is imported only where it is used.

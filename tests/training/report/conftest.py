@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from training.declaration import ScorerDeclaration
-from training.report.stage_reports import Reports
+from training.report.card_reports import Reports
 
 METRICS = {
     "rows": 1000,

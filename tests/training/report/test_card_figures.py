@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from tests.training.report.pages import parsed
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
 from training.report.card_figures import importance_figure, pictures
+from training.report.card_reports import Reports
 from training.report.html import Picture, svg
-from training.report.stage_reports import Reports
 
 Draw = Callable[[str], str]
 SVG = "{http://www.w3.org/2000/svg}"

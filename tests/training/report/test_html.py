@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.report.pages import parsed, pictures_of, require_whole_page
 from training.report.card_figures import pictures
+from training.report.card_reports import Reports
 from training.report.html import page
 from training.report.model_card import model_card
-from training.report.stage_reports import Reports
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from tests.training.report.conftest import threshold_row
 from tests.training.report.pages import parsed
 from training.params import Costs, Model, Resampling
 from training.report.card_figures import pictures
+from training.report.card_reports import Reports
 from training.report.html import page
 from training.report.model_card import BREAK, MOST_FEATURES, MOST_SEGMENTS, TEMPLATE, facts, model_card
-from training.report.stage_reports import Reports
 
 Change = Callable[[Reports], Reports]
 Row = dict[str, Any]

@@ -244,7 +244,7 @@ class Earlier(NamedTuple):
 
 
 def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> Earlier:
-    """The rows of the same entity from t - over, rounded down to a multiple of step, to before t; all in seconds."""
+    """The synthetic rows of an entity from t - over, rounded down to a multiple of step, to before t; in seconds."""
     order = np.lexsort((seconds, entity))
     ordered = entity[order] * 2**40 + seconds[order]
     return Earlier(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import StageError
-from training.report.stage_reports import Reports, read_reports
+from training.report.card_reports import Reports, read_reports
 
 
 @pytest.fixture(autouse=True)
