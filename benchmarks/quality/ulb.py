@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks.quality.sets import Line, declared_set
 from benchmarks.tables import table, with_interval
 from training.data.catalogue import read_catalogues
-from training.data.row_checks import check_rows, sample_of
+from training.data.row_checks import check_rows, sampled_rows
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated
@@ -36,7 +36,7 @@ TITLES = {
 
 def first_and_last(scorer: ScorerDeclaration, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The checked rows before the test window, and those of the test window."""
-    windows = split_by_time(check_rows(sample_of(rows, scorer), scorer).clean, scorer)
+    windows = split_by_time(check_rows(sampled_rows(rows, scorer), scorer).clean, scorer)
     return windows["train"], windows["test"]
 
 

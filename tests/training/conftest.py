@@ -32,7 +32,7 @@ from tests.training.workplace import Workplace
 from training.data.checked_source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.input_files import InputFile
 from training.data.requests import requests_of
-from training.data.row_checks import check_rows, sample_of
+from training.data.row_checks import check_rows, sampled_rows
 from training.data.times import time_is_number
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -252,7 +252,7 @@ def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, S
 
     def prepare_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> Prepared:
         is_number = time_is_number(rows[scorer.time])
-        chunk = checked_chunk(sample_of(rows, scorer), scorer, is_number)
+        chunk = checked_chunk(sampled_rows(rows, scorer), scorer, is_number)
         part = InputFile(Path("rows.parquet"), pa.schema([]), len(rows), "", (0, 0))
         return _prepared_by(iter([chunk]), Source((part,), scorer, is_number, frozenset()))
 

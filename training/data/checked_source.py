@@ -14,7 +14,13 @@ import pyarrow as pa
 from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
 from training.data.column_checks import REPEATED, as_text
 from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
-from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_few_bad_rows, sample_of
+from training.data.row_checks import (
+    REJECTED_COLUMNS,
+    check_each_row,
+    declared_columns,
+    require_few_bad_rows,
+    sampled_rows,
+)
 from training.data.row_reader import (
     Chunk,
     ChunkRows,
@@ -199,7 +205,7 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
     chunk_rows = scorer.compute.chunk_rows
     read = source.rows(chunk)
     # The sample depends only on the positions of rows, among which broken lines count too.
-    drawn = sample_of(pd.DataFrame(index=range(n_rows)), scorer, offset).index
+    drawn = sampled_rows(pd.DataFrame(index=range(n_rows)), scorer, offset).index
     rows = source.frame(read)
     rows = rows[rows.index.isin(drawn)]
     try:

@@ -39,8 +39,8 @@ def declared_columns(scorer: ScorerDeclaration) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
-    """The rows to check: the declared share, sampled with the declared seed; `offset` is how many came before these."""
+def sampled_rows(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
+    """A sample, before its rows are checked: the declared share by the declared seed; `offset` counts earlier rows."""
     if scorer.split.sample == 1:
         return rows
     # One random number per row, so that the sample does not depend on how the rows are cut into chunks.

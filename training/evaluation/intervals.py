@@ -152,10 +152,10 @@ def interval(drawn: Floats) -> list[tuple[float, float]]:
 
 
 def standard_error(differences: Floats) -> float:
-    """The standard error of the mean of paired differences over folds, (n_folds,)."""
+    """The standard error of the mean of paired differences, (n_pairs,)."""
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 
 def is_within_standard_errors(differences: Floats, n_errors: float = 1.0) -> bool:
-    """Whether the mean of paired differences over folds, (n_folds,), is at most `n_errors` standard errors."""
+    """Whether the mean of paired differences, (n_pairs,), is at most `n_errors` standard errors."""
     return bool(np.mean(differences) <= n_errors * standard_error(differences) + ROUNDING)

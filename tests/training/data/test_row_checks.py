@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.row_checks import check_each_row, check_rows, declared_columns, require_few_bad_rows, sample_of
+from training.data.row_checks import check_each_row, check_rows, declared_columns, require_few_bad_rows, sampled_rows
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
@@ -28,15 +28,15 @@ def test_sample_does_not_depend_on_where_rows_are_cut(
 ) -> None:
     """Rows sampled part by part are those sampled at once."""
     rows, scorer = pd.DataFrame({"place": range(200)}), sampled(mini_scorer, share)
-    parts = [sample_of(rows[start:stop], scorer, start) for start, stop in pairwise(cuts)]
-    pd.testing.assert_frame_equal(pd.concat(parts), sample_of(rows, scorer))
+    parts = [sampled_rows(rows[start:stop], scorer, start) for start, stop in pairwise(cuts)]
+    pd.testing.assert_frame_equal(pd.concat(parts), sampled_rows(rows, scorer))
 
 
 def test_sample_is_that_of_numpys_generator(mini_scorer: ScorerDeclaration) -> None:
     """The sample is the one that earlier releases drew."""
     rows = pd.DataFrame({"place": range(200)})
     expected = np.flatnonzero(np.random.default_rng(mini_scorer.seed).random(200) < 0.3)
-    assert sample_of(rows, sampled(mini_scorer, 0.3))["place"].tolist() == expected.tolist()
+    assert sampled_rows(rows, sampled(mini_scorer, 0.3))["place"].tolist() == expected.tolist()
 
 
 def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration) -> None:
