@@ -280,28 +280,30 @@ data: env  ## pull data/ from the DVC remote, or synthesise it if there is none
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
-# INSTALL folder locks: an environment with exactly the packages of the hash-pinned files. They are compiled at once: if
-# PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile its imports again.
+# INSTALL folder locks options: an environment with exactly the packages of the hash-pinned files. COMPILED compiles them
+# at once: if PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile its imports again. The
+# tools of SAM and the linters run only in this Makefile, and import a small part of what they install.
+COMPILED := --compile-bytecode
 define INSTALL
 	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
-	$(UV) pip sync --quiet --require-hashes --compile-bytecode --build-constraints requirements.lock --python $(1)/bin/python $(2)
+	$(UV) pip sync --quiet --require-hashes $(3) --build-constraints requirements.lock --python $(1)/bin/python $(2)
 	@touch $(1)/.installed
 endef
 
 $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,$(VENV),$^)
+	$(call INSTALL,$(VENV),$^,$(COMPILED))
 
 .venv-sam/.installed: requirements-sam.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-sam,$<)
 
 .venv-runtime/.installed: requirements-runtime.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,.venv-runtime,$<)
+	$(call INSTALL,.venv-runtime,$<,$(COMPILED))
 
 .venv-lint/.installed: requirements-lint.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-lint,$<)
 
 .venv-automl/.installed: requirements-automl.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,.venv-automl,$<)
+	$(call INSTALL,.venv-automl,$<,$(COMPILED))
 
 # Only if uv is missing. Debian's python3 comes without pip, which is installed if the user is root.
 .uv/bin/uv: requirements-uv.lock
