@@ -1,4 +1,4 @@
-"""Packaging: requests made of rows, golden cases that are no real rows, parity, and versions by content."""
+"""Packaging: requests made of rows, golden cases that are no real rows, and versions by content."""
 
 import json
 import shutil
@@ -10,43 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.bundle import FILES, MANIFEST, load_bundle, to_json
+from handler.scoring.bundle import MANIFEST, to_json
 from handler.scoring.contract import Contract, request_model
 from handler.scoring.fields import DeclaredField
-from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.scorer import load_scorer
 from training import declaration, package
 from training.data.requests import requests_of
 from training.data.split import WINDOWS
-from training.delivery.parity import check_parity
 from training.errors import StageError
 from training.model.distributions import describe
-from training.package import build_bundle, golden_requests
+from training.package import golden_requests
 
 Frame = pd.DataFrame
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
-
-
-def calibration_of(project: Path) -> dict[str, float]:
-    """The fitted calibration of the project's scorer."""
-    fitted: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())["calibration"]
-    return fitted
 
 
 @pytest.fixture(scope="module")
 def all_rows(trained_rows: Callable[[str], Frame]) -> Frame:
     """All prepared rows of the trained project."""
     return pd.concat(map(trained_rows, WINDOWS))
-
-
-def altered_scorer(project: Path, folder: Path, files: dict[str, bytes], **described: object) -> Scorer:
-    """The project's scorer, with some files or parts of its bundle's manifest changed."""
-    source = project / "build" / "bundles" / "mini"
-    contents = {name: (source / name).read_bytes() for name in FILES} | files
-    manifest = json.loads((source / MANIFEST).read_text())
-    kept = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
-    folder.mkdir()
-    build_bundle(folder, contents, kept | described)
-    return Scorer(load_bundle(folder))
 
 
 @pytest.fixture
@@ -128,38 +110,12 @@ def test_golden_texts_satisfy_a_short_limit() -> None:
         model.model_validate(request)
 
 
-@pytest.fixture
-def parity(trained: Path, trained_pipeline: Any, all_rows: Frame) -> Callable[[Scorer], float]:  # noqa: ANN401 - no types
-    """Checks a scorer against the trained pipeline on all prepared rows; returns the largest difference."""
-    return lambda scorer: check_parity(scorer, trained_pipeline, calibration_of(trained), all_rows)
-
-
-def test_parity_of_a_trained_scorer(trained: Path, parity: Callable[[Scorer], float]) -> None:
-    """The function's results equal the pipeline's for every prepared row."""
-    assert parity(load_scorer(trained / "build" / "bundles" / "mini")) < 1e-12
-
-
 def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
     """The output has the number of compared rows and the bundle's version."""
     folder, printed = trained_output
     manifest = json.loads((folder / "build" / "bundles" / "mini" / MANIFEST).read_text())
     assert "parity: 300 test rows, worst absolute difference" in printed["package"]
     assert f"version {manifest['version']}" in printed["package"]
-
-
-def test_other_bundles_break_parity(trained: Path, tmp_path: Path, parity: Callable[[Scorer], float]) -> None:
-    """A bundle with other category codes or another calibration is refused with the worst row."""
-    fitted = calibration_of(trained)
-    vocabulary = json.loads((trained / "build" / "bundles" / "mini" / "vocabulary.json").read_text())
-    vocabulary["country"].reverse()
-    files, calibration = {"vocabulary.json": to_json(vocabulary)}, fitted | {"intercept": fitted["intercept"] + 0.01}
-    recoded = altered_scorer(trained, tmp_path / "recoded", files)
-    recalibrated = altered_scorer(trained, tmp_path / "recalibrated", {}, calibration=calibration)
-    for scorer in (recoded, recalibrated):
-        with pytest.raises(
-            StageError, match=r"differs from the pipeline's by 0\.\d+ for row \d+ of .*: \{'amountUsd': "
-        ):
-            parity(scorer)
 
 
 def bundle_bytes(project: Path) -> dict[str, bytes]:
