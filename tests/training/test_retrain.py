@@ -88,7 +88,7 @@ def retraining(
     monkeypatch.chdir(folder)
     monkeypatch.setattr(releasing, "Tracker", unreachable_tracker)
     made = Retraining(folder, folder_store, variant, monkeypatch)
-    monkeypatch.setattr(retrain, "dvc", made.dvc)
+    monkeypatch.setattr(retrain, "dvc_output", made.dvc)
     monkeypatch.setattr(retrain, "reproduce", lambda: None)
     return made
 
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: py
     def interrupted(*_arguments: str) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(retrain, "dvc", interrupted)
+    monkeypatch.setattr(retrain, "dvc_output", interrupted)
     assert retraining.run("mini") == retrain.INTERRUPTED
 
 

@@ -121,7 +121,7 @@ def day_text(seconds: float) -> str:
 def midnight_of(text: str) -> int:
     """Midnight UTC at the start of a day, in seconds since 1970; raises StageError if the text is not a day.
 
-    >>> midnight_of("1970-01-03") // DAY
+    >>> midnight_of("1970-01-03") // 86_400
     2
     """
     try:
