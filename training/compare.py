@@ -108,7 +108,7 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
 
 
 def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
-    """By name, each resampling variant to compare, which is allowed or declared, with its fits on the folds."""
+    """By name, each variant to compare, with its fits on the folds: those that the rows allow, and the declared one."""
     declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
     variants = {variant_name(variant): variant for variant in (*possible_variants(VARIANTS, folds, scorer), *declared)}
     tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
@@ -120,7 +120,7 @@ def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, 
     }
 
 
-def chosen_variant(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
+def chosen_variant_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
     """The declared variant's name; with `auto` the simplest one within a standard error of the best (Breiman 1984)."""
     if scorer.resampling.method != "auto":
         return variant_name(scorer.resampling)
@@ -217,7 +217,7 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:
     """The name of the chosen resampling variant, the choice itself, and a report comparing all variants with it."""
     fits = fit_variants(folds, scorer)
-    chosen = chosen_variant(fits, scorer)
+    chosen = chosen_variant_name(fits, scorer)
     resampling, fit = fits[chosen]
     return (
         chosen,

@@ -137,7 +137,7 @@ def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, 
 
 
 def windows_of(name: str, *, refit: bool) -> dict[str, Any]:
-    """The windows in a bundle's manifest, in time order; "calibrate" has the calibration rows, wherever they are.
+    """The windows in a bundle's manifest, in time order; "calibrate" describes the calibration rows, wherever they are.
 
     With `refit` also the rows of the refitted model, which has learned the test window too.
     """

@@ -45,10 +45,10 @@ LOCK_HELD = "Unable to acquire lock"
 DVC_LOCK = Path(".dvc/tmp/lock")
 
 
-def dvc_output(*arguments: str) -> str:
+def run_dvc(*arguments: str) -> str:
     """The output of a DVC command; raises StageError with DVC's own message if it fails."""
     end = monotonic() + LOCK_SECONDS
-    while (done := _run_dvc(*arguments, capture_output=True)).returncode:
+    while (done := _dvc_process(*arguments, capture_output=True)).returncode:
         message = " ".join(line.removeprefix("ERROR: ") for line in done.stderr.split("\n") if line.strip())
         if LOCK_HELD not in message:
             raise StageError(f"`dvc {' '.join(arguments)}` failed: {message}")
@@ -61,11 +61,11 @@ def dvc_output(*arguments: str) -> str:
 
 def reproduce() -> None:
     """Run `dvc repro`, which shows what it does; raises StageError if it fails."""
-    if _run_dvc("--wait-for-lock", "repro").returncode:
+    if _dvc_process("--wait-for-lock", "repro").returncode:
         raise StageError("`dvc repro` failed; its message is above")
 
 
-def _run_dvc(*arguments: str, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
+def _dvc_process(*arguments: str, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, check=False, text=True, capture_output=capture_output)  # noqa: S603 - this project's own DVC
 
@@ -88,7 +88,7 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
     path = Path(scorer.data)
     for stale in path.parent.glob(f".{path.name}.*"):
         stale.unlink()  # left by a retraining that was killed
-    if json.loads(dvc_output("status", "--json", str(DATA))):
+    if json.loads(run_dvc("status", "--json", str(DATA))):
         raise StageError(
             f"data/ differs from the version that {DATA} names; restore that with `dvc checkout {DATA}`, or keep the "
             f"changes with `dvc commit {DATA}`"
@@ -107,7 +107,7 @@ def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
         rejected = appended.quarantined.set_axis(appended.quarantined.index + 1, axis="index")
         write_whole(path, partial(rejected.to_csv, index_label="rejected_row"))
         say(f"{len(appended.quarantined):,} rows break the contract and are left out; they are in {path}")
-    dvc_output("add", "data")
+    run_dvc("add", "data")
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def undone_on_failure() -> Iterator[None]:
         if LOCK not in before:
             LOCK.unlink(missing_ok=True)
         try:
-            dvc_output("checkout", "--force")
+            run_dvc("checkout", "--force")
             say(f"data/, {DATA}, {LOCK} and the reports were restored")
         except StageError as error:
             say(

@@ -23,7 +23,7 @@ from handler.settings import SETTINGS
 from training.batch.answers import LISTED, decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, score_chunk
-from training.batch.input_columns import columns_by_field, decimal_columns, fraction_columns, unread_text
+from training.batch.input_columns import columns_by_field, decimal_fields, fraction_fields, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
 from training.data.input_files import InputFile, changed_files, read_as, read_input_files
@@ -118,8 +118,8 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         if not options.past:
             say(f"without PAST nothing is known of what happened before {options.input}")
     with run_folder(output, state, bundle) as run:
-        fractions = fraction_columns(parts, columns, scorer.contract)
-        decimals = decimal_columns(parts, columns, scorer.contract, options.chunk_rows)
+        fractions = fraction_fields(parts, columns, scorer.contract)
+        decimals = decimal_fields(parts, columns, scorer.contract, options.chunk_rows)
         # Rows without a time get the one at which the run began, when the state was written: the same if it is resumed.
         now = (run / STATE).stat().st_mtime
         job = ScoringJob(

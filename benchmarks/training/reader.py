@@ -20,8 +20,8 @@ from benchmarks.machine import machine
 SIZES = {"rows": (250_000, 1_000), "times": (4, 2), "rounds": (3, 1)}
 _OURS = """
 from pathlib import Path
-from training.data.row_reader import chunks_of, read_chunk
 from training.data.input_files import read_input_files
+from training.data.row_reader import chunks_of, read_chunk
 begin = time.process_time()
 parts = read_input_files(Path(path))
 rows = sum(len(read_chunk(chunk.content, parts[0]).table) for chunk in chunks_of(parts, 100_000))

@@ -222,7 +222,7 @@ class Watcher:
 def load_released(
     store: Store, name: str, version: str, *, promised: Contract | None = None, public_keys: tuple[bytes, ...] = ()
 ) -> Scorer:
-    """A released version to swap in, after every check: hashes, signature, contract, golden cases.
+    """A released version of a scorer, after every check: hashes, signature, contract, golden cases.
 
     `promised` is the contract that it must keep, if any. Raises BundleError if it must not be served, StoreError if it
     cannot be read.

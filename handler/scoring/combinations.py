@@ -15,7 +15,7 @@ Binner = Callable[[float], int]
 
 
 def binner(bins: Mapping[str, Any]) -> Binner:
-    """For combinations: a feature's value to its bin: 0 if missing, then the bins of the `edges` or `codes`."""
+    """A function from a feature's value to its bin in combinations: 0 if missing, then those of `edges` or `codes`."""
     if "edges" in bins:
         edges: Sequence[float] = bins["edges"]
         return lambda value: 1 + bisect_left(edges, value) if value == value else 0  # noqa: PLR0124 - only NaN differs

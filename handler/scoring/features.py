@@ -104,7 +104,7 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
 
 
 def age_in_days(date: float, time: float) -> float:
-    """The feature of a date: its days to a time, both in seconds: 0 if the date is the later one, NaN if it is missing.
+    """The feature of a date: the days from it to a time, both in seconds; 0 if it is later, NaN if it is missing.
 
     >>> age_in_days(0.0, 129_600.0), age_in_days(60.0, 0.0)
     (1.5, 0.0)

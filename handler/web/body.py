@@ -123,7 +123,7 @@ def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) ->
 
 
 def refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:
-    """The 422 for one problem of a body, in pydantic's format."""
+    """The 422 for one problem of a request, in its body or its query, in pydantic's format."""
     return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": error_type}])
 
 

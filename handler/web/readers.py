@@ -27,7 +27,7 @@ def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
 
 
 def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The answers for auditors: their reasons cover all features, without sentences that can be computed again."""
+    """The answers for auditors: reasons for all features, without sentences; all that is left can be computed again."""
     return [
         {
             **answer,
@@ -40,7 +40,7 @@ def for_auditors(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def customer_reasons(scorer: Scorer, contributions: Sequence[float]) -> list[dict[str, str]]:
-    """For customers: code and text of the N_REASONS features, at most, that raise the risk most and have a reason."""
+    """The customers' reasons, N_REASONS at most: code and text of the features with one that raise the risk most."""
     names, reasons = scorer.bundle.features.names, scorer.contract.customer_reasons
     raising = sorted(
         (place for place, share in enumerate(contributions) if share > 0 and names[place] in reasons),

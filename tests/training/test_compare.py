@@ -20,7 +20,7 @@ from training.compare import (
     METRICS,
     VARIANTS,
     VariantScores,
-    chosen_variant,
+    chosen_variant_name,
     compare_variants,
     fit_resampled,
     fit_variants,
@@ -239,13 +239,13 @@ def test_auto_takes_the_simplest_of_the_best(
     mini_scorer: Scorer, precisions: dict[str, tuple[float, ...]], chosen: str
 ) -> None:
     """The simplest variant, which comes first, within one standard error of the best is chosen."""
-    assert chosen_variant(fits_with(**precisions), declaring(mini_scorer, AUTO)) == chosen
+    assert chosen_variant_name(fits_with(**precisions), declaring(mini_scorer, AUTO)) == chosen
 
 
 def test_a_named_method_stays(mini_scorer: Scorer) -> None:
     """A declared method is used, however much better another one is."""
     fits = fits_with(**{"none": (0.9, 0.9), "smote 0.3": (0.1, 0.1)})
-    assert chosen_variant(fits, mini_scorer) == "smote 0.3"
+    assert chosen_variant_name(fits, mini_scorer) == "smote 0.3"
 
 
 def test_auto_is_compared_and_chosen(folds: Folds, mini_scorer: Scorer) -> None:
@@ -254,7 +254,7 @@ def test_auto_is_compared_and_chosen(folds: Folds, mini_scorer: Scorer) -> None:
     name, choice, report = compare_variants(folds, scorer)
     assert list(report) == list(map(variant_name, VARIANTS))
     fits = fit_variants(folds, scorer)
-    assert name == chosen_variant(fits, scorer) == variant_name(choice.resampling)
+    assert name == chosen_variant_name(fits, scorer) == variant_name(choice.resampling)
     assert choice.rounds == fits[name][1].rounds == report[name]["rounds"] == 20
     for metric in METRICS:
         assert report[name][metric]["difference"] == 0
@@ -321,7 +321,7 @@ def test_one_variant_alone_is_said() -> None:
     assert verdict_of(report, "none", is_automatic=True) == "none is the only variant that these rows allow"
 
 
-def test_card_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
+def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
     """The report has the declared variant and a verdict, and the table a line for each variant.
 
     The next stages read the declared resampling and the declared number of rounds.

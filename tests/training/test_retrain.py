@@ -88,7 +88,7 @@ def retraining(
     monkeypatch.chdir(folder)
     monkeypatch.setattr(releasing, "Tracker", unreachable_tracker)
     made = Retraining(folder, folder_store, variant, monkeypatch)
-    monkeypatch.setattr(retrain, "dvc_output", made.dvc)
+    monkeypatch.setattr(retrain, "run_dvc", made.dvc)
     monkeypatch.setattr(retrain, "reproduce", lambda: None)
     return made
 
@@ -196,7 +196,7 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """DVC's own words are shown, and if another DVC process keeps the lock for some seconds, its id."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"^`dvc status data\.dvc` failed: you are not inside of a DVC repository"):
-        retrain.dvc_output("status", "data.dvc")
+        retrain.run_dvc("status", "data.dvc")
     monkeypatch.setattr(retrain, "LOCK_SECONDS", 0)
     process = os.getpid()
     with (
@@ -204,8 +204,8 @@ def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         repo.lock,
         pytest.raises(StageError, match=rf"^another DVC process \(PID {process}\) is running here"),
     ):
-        retrain.dvc_output("status")
-    assert retrain.dvc_output("status", "--json") == "{}\n"
+        retrain.run_dvc("status")
+    assert retrain.run_dvc("status", "--json") == "{}\n"
 
 
 @pytest.mark.usefixtures("working_folder")
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: py
     def interrupted(*_arguments: str) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(retrain, "dvc_output", interrupted)
+    monkeypatch.setattr(retrain, "run_dvc", interrupted)
     assert retraining.run("mini") == retrain.INTERRUPTED
 
 

@@ -103,7 +103,7 @@ def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scor
             assert tuple(reported) == pytest.approx(expected)
 
 
-def test_card_reports_every_candidate(reported: Read) -> None:
+def test_stage_reports_every_candidate(reported: Read) -> None:
     """The report has a sentence, and each candidate's mean, spread and folds of both metrics, and its size.
 
     The table has a line for each candidate, with the report's numbers and no times.

@@ -165,7 +165,7 @@ def test_reference_where_a_label_is_called_other(mini_scorer: ScorerDeclaration,
     assert describe(FeatureMatrix(matrix, 100), mini_scorer.contract, encoder.vocabulary_) == reference
 
 
-def test_card_reports_what_it_learned_from(reported: Read, trained_rows: Read) -> None:
+def test_stage_reports_what_it_learned_from(reported: Read, trained_rows: Read) -> None:
     """The report counts the training rows, their frauds, the rows after resampling and the features."""
     report, rows = reported("training.json"), trained_rows("train")
     n_frauds = int(rows["is_fraud"].sum())

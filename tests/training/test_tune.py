@@ -266,7 +266,7 @@ def test_stage_writes_a_model_that_is_whole(trained: Path, reported: Read, mini_
     assert reported("tuning.json")["model"] == rounded_floats(tuned.model_dump())
 
 
-def test_card_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:
+def test_stage_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:
     """The report has each trial's setting and precision and the chosen one, and the table the best so far."""
     report, table = reported("tuning.json"), reported("tuning.csv")
     assert (report["mode"], report["searched"]) == ("tpe", searched_parameters(mini_scorer))

@@ -101,7 +101,7 @@ def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster mu
 
 
 def field_columns(table: pa.Table, part: InputFile, job: ScoringJob, contract: Contract) -> pd.DataFrame:
-    """The columns of a chunk's fields under their names, as `training.data.column_checks` reads them from a file."""
+    """The columns of a chunk's fields, under the fields' names, as `training.data.column_checks` reads them."""
     chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
     numbers = [name for name, field in contract.fields.items() if field.type in NUMERIC_TYPES]
     plain = with_decimal_points(chosen, part, {*numbers, *job.decimals})

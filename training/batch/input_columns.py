@@ -71,7 +71,7 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
     return "; ".join(filter(None, texts))
 
 
-def fraction_columns(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
+def fraction_fields(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
     """The text fields whose column holds numbers, not all of them whole."""
     texts = [name for name, field in contract.fields.items() if field.type in STRING_TYPES] + [contract.id or ""]
     # Keys are read cell by cell.
@@ -81,7 +81,7 @@ def fraction_columns(parts: Sequence[InputFile], columns: Mapping[str, str], con
     return frozenset(name for name in numbers if not are_whole(parts, columns[name]))
 
 
-def decimal_columns(
+def decimal_fields(
     parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract, chunk_rows: int
 ) -> frozenset[str]:
     """The keys whose column in a text file has whole numbers written with decimals."""

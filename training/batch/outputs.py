@@ -113,7 +113,7 @@ def write_csv(table: pa.Table, path: Path) -> None:
 
 
 def write_rejected(chunk: Chunk, part: InputFile, rows: ChunkRows, rejected: Mapping[int, str], path: Path) -> None:
-    """Write the rejected rows of a chunk to an output, as CSV in order; `rejected` holds the reasons by row.
+    """Write the rejected rows of a chunk as lines of CSV, in order; `rejected` holds the reasons by row of its table.
 
     The row's own cells come after its file, its position, its line in a CSV, the reason, and the whole line if it
     cannot be split into cells.

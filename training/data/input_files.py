@@ -75,7 +75,7 @@ def read_input_files(path: Path) -> list[InputFile]:
 
 
 def read_as(parts: Sequence[InputFile]) -> str:
-    """How those input files are read, in words, that are not plain CSV; "" if all are plain."""
+    """How the text files of an input that are not plain CSV are read, in words; "" if all of them are plain."""
     dialects = dict.fromkeys(part.dialect for part in parts if part.dialect)
     return "; ".join(f"read as {text}" for text in dict.fromkeys(dialect.differences() for dialect in dialects) if text)
 
@@ -261,7 +261,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def are_whole(parts: Sequence[InputFile], column: str) -> bool:
-    """Whether every number of a column of input files is whole; then 5411.0 means 5411 (`training.data.column_checks`).
+    """Whether every number in a column of input files is whole: then 5411.0 is a code (`training.data.column_checks`).
 
     All rows decide this, not only those of one chunk, so that a code is spelled the same way in every chunk.
     """

@@ -37,7 +37,7 @@ def _values(rows: pd.DataFrame, names: Sequence[str], contract: Contract) -> lis
 
 
 def feature_columns(features: Features, values: Sequence[Sequence[Any]]) -> Iterator[Floats]:
-    """From the `field_values` of requests each feature's column, (n_rows,): each value with the function's code."""
+    """Each feature's column, (n_rows,), from the `field_values` of requests: each value with the function's code."""
     encoders = (*features.encoders, float)[: len(values)]
     operands = [
         np.fromiter(map(encoder, column), np.float64, len(column))

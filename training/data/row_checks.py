@@ -40,7 +40,7 @@ def declared_columns(scorer: ScorerDeclaration) -> list[str]:
 
 
 def sampled_rows(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
-    """A sample, before its rows are checked: the declared share by the declared seed; `offset` counts earlier rows."""
+    """A sample of the rows: the declared share, by the declared seed; `offset` is how many rows came before these."""
     if scorer.split.sample == 1:
         return rows
     # One random number per row, so that the sample does not depend on how the rows are cut into chunks.
@@ -59,7 +59,7 @@ def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
 
 
 def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - the result of `time_is_number`
-    """The checks of each row of a scorer, however many are bad; raises DataError if a label is wrong."""
+    """Each row of a scorer, checked, however many are bad; raises DataError if a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
     _require_dates(seconds, scorer)

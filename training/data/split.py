@@ -161,7 +161,7 @@ def prequential_positions(
 def check_folds(
     folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels, time: str = "time"
 ) -> None:
-    """Raise FoldError if a split into folds leaves a fold's rows without a class; `time` names their column."""
+    """Raise FoldError if a fold's training or validation rows lack a class; `time` names the column of their times."""
     fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
     remedies = {
         "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or add older frauds",

@@ -71,7 +71,7 @@ class Survey(NamedTuple):
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet and no text, by its first bytes."""
+    """Whether a file is Parquet, not text, by its first bytes."""
     with path.open("rb") as file:
         return file.read(len(PARQUET)) == PARQUET
 

@@ -44,7 +44,7 @@ def repeated(weight: npt.NDArray[np.floating[Any]]) -> Positions:
 
 
 def drawn_by(entity: pd.Series | None, copy_of: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    """The group that intervals draw a row of a window with: its entity, or the row it copies; None: no groups."""
+    """The group that intervals draw each row of a window with: its entity, or the row it copies; None: no groups."""
     if entity is None or copy_of is None:
         return copy_of if entity is None else entity.to_numpy()
     # Copies of a row without an entity are still one row.

@@ -34,7 +34,7 @@ class WindowWriter:
     def __init__(self, folder: Path, scorer: ScorerDeclaration) -> None:
         """Use a folder for the files."""
         self._folder, self._scorer = folder, scorer
-        self._schema = window_schema(scorer)
+        self._schema = checked_schema(scorer)
         self._rows = RowFile(folder / "checked", self._schema)
         self._ids = RowFile(folder / "ids", pa.schema([("id", pa.string())]))
         self._left_out = np.empty(0, np.int64)
@@ -155,8 +155,8 @@ class _InGroups:
         self._writer.close()
 
 
-def window_schema(scorer: ScorerDeclaration) -> pa.Schema:
-    """The columns that are written of checked rows."""
+def checked_schema(scorer: ScorerDeclaration) -> pa.Schema:
+    """The columns of checked rows, without the features of their past (`past_schema`)."""
     kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
     kinds |= dict.fromkeys(filter(None, (scorer.split.weight, scorer.time)), pa.float64())
     for name, field in scorer.fields.items():

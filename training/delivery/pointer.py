@@ -202,7 +202,7 @@ def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) ->
 
 
 def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
-    """The gate's verdict before a pointer update: a released version against the current one, on rows of a file."""
+    """The gate's verdict before a pointer update: a released version against the current one, on rows in Parquet."""
     declared = declared_scorer(scorer)
     released, champion, lost = released_scorer(store, scorer, version), None, []
     try:

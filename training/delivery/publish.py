@@ -67,7 +67,7 @@ def sign(manifest: bytes, key: str) -> dict[str, bytes]:
 
 
 def signature_of(statement: bytes, key: str) -> dict[str, bytes]:
-    """The signature to publish of a statement, by its file name; raises StageError if the key cannot sign."""
+    """The signature to publish for a statement, by its key's file name; raises StageError if the key cannot sign."""
     signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
     public_key, signature = signed
     return {signature_name(public_key): base64.b64encode(signature) + b"\n"}

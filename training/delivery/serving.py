@@ -14,7 +14,7 @@ from training.run.progress import warn_once
 
 
 def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
-    """The given version, else the serving one: the store's current or the packaged one; verified, with files by name.
+    """The given version, else the serving one (the store's current, else the packaged); verified, with files by name.
 
     Raises StageError, BundleError or StoreError if there is none, or if it may not be served.
     """
@@ -55,7 +55,7 @@ def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
 def served_lists(
     store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
 ) -> Lists | None:
-    """The lists that a function with this store is serving; None if there are none.
+    """The served lists: those that a function with this store applies; None if there are none.
 
     Raises StageError if there are some and a function would refuse them.
     """

@@ -162,7 +162,7 @@ def weigh(  # noqa: PLR0913 - half of them are keyword-only
 
 
 def agreed_rate(score: Mapping[str, Any], what: str = "flagged") -> float:
-    """The agreed alert rate to weigh by: the share that a champion flagged where its threshold was chosen.
+    """The agreed alert rate to weigh by: the share that a champion flagged of the rows that set its threshold.
 
     If `what` is `blocked`, the share that it blocked; 0 if its decision has no bands.
     """

@@ -117,7 +117,7 @@ class Column:
 
 
 def infer_column(values: pd.Series, column: str, *, is_text: bool) -> Column:
-    """The type of field that suits a column's values, or the reason why the column is left out."""
+    """The field that suits a column's values, with these in its type, or the reason why the column is left out."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(values.dtype):

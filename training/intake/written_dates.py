@@ -105,7 +105,7 @@ class Parts:
 
 
 def read_dates(texts: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
-    """Dates written in texts, as timestamps in UTC, NaT where one is not from 1900 to 2100; and notices for the user.
+    """The dates written in texts, in UTC, NaT where a text is not a date from 1900 to 2100; and notices for the user.
 
     Whether the day or the month comes first is decided by all texts together. Raises DataError, with both counts, if
     some can only have the day first and others only the month, a few slips aside.

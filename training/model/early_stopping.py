@@ -71,7 +71,7 @@ Fit = tuple[xgboost.XGBClassifier, list[float]]
 
 
 def fit_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, model: Model) -> FoldFits:
-    """Models with these parameters, fitted with early stopping on the folds' training rows as they are."""
+    """Models with these parameters, fitted on the folds' training rows as they are, all cut at one number of trees."""
     # XGBoost releases the GIL while it trains.
     fits = Parallel(n_jobs=-1, prefer="threads")(
         delayed(fit_fold)(fold, scorer, model, scorer.resampling) for fold in folds
@@ -80,7 +80,7 @@ def fit_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, model: Model) ->
 
 
 def fit_fold(fold: Fold, scorer: ScorerDeclaration, model: Model, resampling: Resampling) -> Fit:
-    """A model with these parameters, fitted on a fold with early stopping; `resampling` weighs its frauds."""
+    """A model with these parameters, fitted on a fold, and its curve; `resampling` gives the weight of its frauds."""
     weight, device = fraud_weight(resampling, fold.train_label), scorer.compute.device
     fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
     if "rounds" in model.pinned:

@@ -20,7 +20,7 @@ def plain(text: str, *, longest: int = LONGEST) -> str:
 
 
 def one_line(text: str, *, longest: int) -> str:
-    r"""Text from data as Markdown on one line of at most `longest` letters, without what cannot be printed.
+    r"""Text from data, unescaped, on one line of at most `longest` letters, without what cannot be printed.
 
     >>> one_line("a\nlong name", longest=8)
     'a long …'

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -29,7 +30,7 @@ from training.params import Compute
 from training.run.matrix import FeatureMatrix, Matrix, Positions
 from training.run.processes import Task, Workers
 from training.run.progress import ProgressCounter, say
-from training.run.provenance import code_version, loaded_version
+from training.run.provenance import code_version
 from training.run.xgboost_fit import TrainingSet
 
 CONNECT_SECONDS = 10
@@ -271,6 +272,13 @@ def _client(address: str | None) -> Iterator[Client]:
         ) from error
     with client:
         yield client
+
+
+# Here and not in provenance: a worker that unpickles it imports this module, and so all that the tasks need.
+@cache
+def loaded_version() -> str:
+    """The `code_version` at the first call in this process; loaded code stays the same if its files change later."""
+    return code_version()
 
 
 def _require_workers(client: Client, address: str | None) -> None:

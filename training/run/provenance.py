@@ -5,7 +5,6 @@ import hashlib
 import os
 import subprocess
 from contextlib import suppress
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -87,9 +86,3 @@ def code_version() -> str:
     for path in sorted(root.glob("requirements*.lock")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-@cache
-def loaded_version() -> str:
-    """The `code_version` at the first call in this process; loaded code stays the same if its files change later."""
-    return code_version()

@@ -10,7 +10,7 @@ import pytest
 
 from training.data.checked_source import checked_chunk
 from training.data.window import Window
-from training.data.window_writer import WindowWriter, _InGroups, window_schema
+from training.data.window_writer import WindowWriter, _InGroups, checked_schema
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.params import Split
@@ -20,7 +20,7 @@ def test_a_window_keeps_no_rows_of_others(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
     """A batch without rows for the window is not kept: an empty slice would hold the whole batch in memory."""
-    schema = window_schema(mini_scorer)
+    schema = checked_schema(mini_scorer)
     clean = checked_chunk(mini_rows, mini_scorer, is_number=False).clean
     batch = pa.RecordBatch.from_pandas(clean, schema, preserve_index=False)
     group = _InGroups(tmp_path / "rows", schema, mini_scorer)

@@ -244,7 +244,7 @@ class Earlier(NamedTuple):
 
 
 def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> Earlier:
-    """The synthetic rows of an entity from t - over, rounded down to a multiple of step, to before t; in seconds."""
+    """The rows of the same entity from t - over, rounded down to a multiple of step, to before t; all in seconds."""
     order = np.lexsort((seconds, entity))
     ordered = entity[order] * 2**40 + seconds[order]
     return Earlier(
@@ -255,7 +255,7 @@ def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> E
 
 
 def kept_values(population: Population, segment: Integers, field: str, names: Names) -> list[tuple[Mask, Integers]]:
-    """For each segment of a population that has only some values of the field: its rows, and the values' positions."""
+    """For each segment of a population with only some values of the field: its rows, and their positions in `names`."""
     return [
         (segment == position, np.array([names.index(value) for value in kind.only[field]]))
         for position, kind in enumerate(population.segments)

@@ -148,7 +148,7 @@ def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
 
 
 def draw_item_categories(rng: Generator, arrivals: Arrivals) -> Integers:
-    """The returned items' positions in `CATEGORIES`; the mix drifts."""
+    """The category of each returned item, as a position in `CATEGORIES`; the mix drifts."""
     first, last, _ = zip(*CATEGORIES.values(), strict=True)
     kept = kept_values(CLAIMANTS, arrivals.segment, "category", list(CATEGORIES))
     return keep_to(rng, pick_drifting(rng, first, last, arrivals.day), kept)

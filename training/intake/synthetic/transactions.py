@@ -204,7 +204,7 @@ def draw_tokens(rng: Generator, segment: Integers, chain: Integers) -> Integers:
 
 
 def draw_countries(rng: Generator, arrivals: Arrivals) -> Integers:
-    """The positions in `COUNTRIES` of the payments; each sender has one."""
+    """The country of each payment's sender, as a position in `COUNTRIES`; each sender has one."""
     kept = kept_values(PAYERS, arrivals.segment, "sender_country", list(COUNTRIES))
     drawn = keep_to(rng, pick(rng, COUNTRIES.values(), arrivals.segment.size), kept)
     return of_customer(arrivals, drawn)
