@@ -280,11 +280,8 @@ data: env  ## pull data/ from the DVC remote, or synthesise it if there is none
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
-# INSTALL folder locks options: an environment with exactly the packages of the hash-pinned files. BYTECODE compiles them
-# at once: if PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile its imports again. Not
-# the tools of SAM and the linters: they import a small part of what they install, and this Makefile, which unsets the
-# variable, is what mostly runs them, so that their first run keeps what it has compiled.
-BYTECODE := --compile-bytecode
+# INSTALL folder locks options: an environment with exactly the packages of the hash-pinned files. Python compiles the
+# modules that it imports, a small part of them, and keeps them: every make unsets PYTHONDONTWRITEBYTECODE.
 define INSTALL
 	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
 	$(UV) pip sync --quiet --require-hashes $(3) --build-constraints requirements.lock --python $(1)/bin/python $(2)
@@ -292,19 +289,20 @@ define INSTALL
 endef
 
 $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,$(VENV),$^,$(BYTECODE))
+	$(call INSTALL,$(VENV),$^)
 
 .venv-sam/.installed: requirements-sam.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-sam,$<)
 
+# Benchmarks time how services start from here, where an emulator of Lambda keeps no compiled modules.
 .venv-runtime/.installed: requirements-runtime.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,.venv-runtime,$<,$(BYTECODE))
+	$(call INSTALL,.venv-runtime,$<,--compile-bytecode)
 
 .venv-lint/.installed: requirements-lint.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-lint,$<)
 
 .venv-automl/.installed: requirements-automl.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,.venv-automl,$<,$(BYTECODE))
+	$(call INSTALL,.venv-automl,$<)
 
 # Only if uv is missing. Debian's python3 comes without pip, which is installed if the user is root.
 .uv/bin/uv: requirements-uv.lock
