@@ -120,7 +120,7 @@ class Typed(NamedTuple):
 
 
 def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
-    """The entry to write for what was typed; raises DataError, which says what is wrong but not the value."""
+    """The entry to write for what was typed; raises DataError, which says what is wrong, never with the value."""
     name, field, value, reason, expires = typed
     if name not in LIST_NAMES:
         raise DataError(f"list is {name!r}; it must be one of {', '.join(LIST_NAMES)}")
